@@ -1,0 +1,8 @@
+//! aecodec: a learned image codec whose files decode to the same pixels on
+//! every machine.
+#![allow(missing_docs)] // TODO remove
+
+pub mod error;
+pub mod model;
+
+pub use error::{Error, Result};
