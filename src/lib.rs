@@ -6,3 +6,5 @@ pub mod error;
 pub mod model;
 
 pub use error::{Error, Result};
+#[cfg(feature = "train")]
+pub mod train;

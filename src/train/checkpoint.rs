@@ -1,0 +1,196 @@
+//! A run's state on disk: everything a killed run needs to go on as if nothing
+//! had happened.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use super::optimizer::{Side, State};
+use crate::model::Arch;
+
+/// File name within the run's folder.
+pub const FILE: &str = "checkpoint.safetensors";
+
+/// What a run is made of between two steps.
+pub struct Checkpoint {
+    /// Shape of the networks.
+    pub arch: Arch,
+    /// Steps done.
+    pub step: u64,
+    /// Seconds of training done.
+    pub seconds: f64,
+    /// Variables by name.
+    pub weights: BTreeMap<String, Vec<f32>>,
+    /// The optimiser's memory, by the same names.
+    pub states: BTreeMap<String, State>,
+}
+
+fn arch_numbers(arch: &Arch) -> String {
+    let Arch {
+        channels,
+        analysis_blocks,
+        synthesis_blocks,
+        latents,
+        hyper_channels,
+        hyper_latents,
+    } = arch;
+    format!(
+        "{channels} {analysis_blocks} {synthesis_blocks} {latents} {hyper_channels} {hyper_latents}"
+    )
+}
+
+fn parse_arch(text: &str) -> Option<Arch> {
+    let n: Vec<usize> = text
+        .split(' ')
+        .map(|n| n.parse().ok())
+        .collect::<Option<_>>()?;
+    let [
+        channels,
+        analysis_blocks,
+        synthesis_blocks,
+        latents,
+        hyper_channels,
+        hyper_latents,
+    ] = n[..]
+    else {
+        return None;
+    };
+    Some(Arch {
+        channels,
+        analysis_blocks,
+        synthesis_blocks,
+        latents,
+        hyper_channels,
+        hyper_latents,
+    })
+}
+
+impl Checkpoint {
+    /// Writes the checkpoint beside its final name, then renames it, so that a
+    /// kill or a full disk leaves the old one.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        let mut arrays: Vec<(String, &[f32])> = Vec::new();
+        for (name, weights) in &self.weights {
+            arrays.push((format!("weights/{name}"), weights));
+        }
+        for (name, state) in &self.states {
+            arrays.push((format!("m/{name}"), &state.m));
+            arrays.push((format!("v/{name}"), &state.v));
+            arrays.push((format!("ema/{name}"), &state.ema));
+            for (index, sides) in state.sides.iter().enumerate() {
+                for (side, s) in sides
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, s)| !s.basis.is_empty())
+                {
+                    arrays.push((format!("covariance/{name}/{index}/{side}"), &s.covariance));
+                    arrays.push((format!("basis/{name}/{index}/{side}"), &s.basis));
+                }
+            }
+        }
+        let bytes: Vec<(String, Vec<u8>)> = arrays
+            .into_iter()
+            .map(|(name, values)| (name, values.iter().flat_map(|v| v.to_le_bytes()).collect()))
+            .collect();
+        let views = bytes
+            .iter()
+            .map(|(name, bytes)| {
+                Ok((
+                    name,
+                    TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes)?,
+                ))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let metadata = HashMap::from([
+            ("arch".to_string(), arch_numbers(&self.arch)),
+            ("step".to_string(), self.step.to_string()),
+            ("seconds".to_string(), self.seconds.to_string()),
+        ]);
+        let data = safetensors::serialize(views, Some(metadata))?;
+        let path = folder.join(FILE);
+        let mut file = tempfile::NamedTempFile::new_in(folder)
+            .with_context(|| format!("cannot write a checkpoint into {}", folder.display()))?;
+        file.write_all(&data)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        file.as_file().sync_all()?;
+        file.persist(&path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(())
+    }
+
+    /// Reads the checkpoint of a run's folder, or `None` where there is none.
+    pub fn load(folder: &Path) -> Result<Option<Checkpoint>> {
+        let path = folder.join(FILE);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let data =
+            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let context = || format!("{} is not a checkpoint", path.display());
+        let (_, header) = SafeTensors::read_metadata(&data).with_context(context)?;
+        let metadata = header.metadata().clone().unwrap_or_default();
+        let entry = |key: &str| metadata.get(key).with_context(context);
+        let arch = parse_arch(entry("arch")?).with_context(context)?;
+        let step = entry("step")?.parse().with_context(context)?;
+        let seconds = entry("seconds")?.parse().with_context(context)?;
+        let tensors = SafeTensors::deserialize(&data).with_context(context)?;
+        let floats = |name: &str| -> Option<Vec<f32>> {
+            let view = tensors.tensor(name).ok()?;
+            let (quads, _) = view.data().as_chunks::<4>();
+            Some(quads.iter().map(|b| f32::from_le_bytes(*b)).collect())
+        };
+        let mut weights = BTreeMap::new();
+        let mut states = BTreeMap::new();
+        for name in tensors.names() {
+            if let Some(var) = name.strip_prefix("weights/") {
+                weights.insert(var.to_string(), floats(name).with_context(context)?);
+                let get = |kind: &str| floats(&format!("{kind}/{var}"));
+                let (Some(m), Some(v), Some(ema)) = (get("m"), get("v"), get("ema")) else {
+                    bail!("{}: no optimiser state for {var}", path.display());
+                };
+                states.insert(
+                    var.to_string(),
+                    State {
+                        m,
+                        v,
+                        ema,
+                        sides: Vec::new(),
+                    },
+                );
+            }
+        }
+        let mut bases: Vec<&str> = tensors
+            .names()
+            .into_iter()
+            .filter(|n| n.starts_with("basis/"))
+            .collect();
+        bases.sort();
+        for name in bases {
+            let parts: Vec<&str> = name.split('/').collect();
+            let [_, var, index, side] = parts[..] else {
+                bail!("{}: tensor {name}", path.display())
+            };
+            let (index, side): (usize, usize) = (index.parse()?, side.parse()?);
+            let state = states.get_mut(var).with_context(context)?;
+            if state.sides.len() <= index {
+                state.sides.resize(index + 1, Default::default());
+            }
+            let covariance =
+                floats(&name.replacen("basis", "covariance", 1)).with_context(context)?;
+            *state.sides[index].get_mut(side).with_context(context)? = Side {
+                covariance,
+                basis: floats(name).with_context(context)?,
+            };
+        }
+        Ok(Some(Checkpoint {
+            arch,
+            step,
+            seconds,
+            weights,
+            states,
+        }))
+    }
+}

@@ -1,0 +1,101 @@
+//! Every number of a training run, with its default and what it does.
+
+use std::path::PathBuf;
+
+use super::optimizer::Method;
+use crate::model::Arch;
+
+/// Train a model on a folder of pictures, or go on with a run.
+#[derive(Debug, Clone, clap::Args)]
+pub struct TrainArgs {
+    /// Folder of training pictures
+    #[arg(long)]
+    pub data: PathBuf,
+    /// Folder of validation pictures; their first 16 in name order are used while training
+    #[arg(long)]
+    pub val: Option<PathBuf>,
+    /// Folder of the run: checkpoint and log. An existing run goes on from its checkpoint
+    #[arg(long, default_value = "runs/default")]
+    pub run: PathBuf,
+    /// Minutes of the whole schedule, over all resumptions
+    #[arg(long, default_value_t = 60.0)]
+    pub minutes: f64,
+    /// Crops in a batch
+    #[arg(long, default_value_t = 8)]
+    pub batch: usize,
+    /// Side of a crop in pixels, a multiple of 64
+    #[arg(long, default_value_t = 192)]
+    pub crop: usize,
+    /// Peak learning rate
+    #[arg(long, default_value_t = 1e-3)]
+    pub lr: f64,
+    /// Update rule
+    #[arg(long, value_enum, default_value_t = Method::Adamw)]
+    pub optimizer: Method,
+    /// Share of the schedule at which the cosine decay starts
+    #[arg(long, default_value_t = 0.3)]
+    pub decay_from: f64,
+    /// Share of the schedule from which the rate sees truly rounded latents' reconstructions
+    /// and only decoder and priors learn
+    #[arg(long, default_value_t = 1.0)]
+    pub hard_from: f64,
+    /// Gradients with a larger norm are scaled down to it
+    #[arg(long, default_value_t = 20.0)]
+    pub clip: f64,
+    /// Data-parallel workers, one thread each
+    #[arg(long, default_value_t = 2)]
+    pub workers: usize,
+    /// Seed of the weights, crops and noise
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Steps between two log lines
+    #[arg(long, default_value_t = 50)]
+    pub log_every: u64,
+    /// Minutes between two checkpoints with validation
+    #[arg(long, default_value_t = 8.0)]
+    pub save_every: f64,
+    /// Stop after this many steps, whatever the schedule says
+    #[arg(long)]
+    pub steps: Option<u64>,
+    /// C: channels of the transforms at 1/8
+    #[arg(long, default_value_t = 128)]
+    pub channels: usize,
+    /// Blocks of the analysis transform
+    #[arg(long, default_value_t = 3)]
+    pub analysis_blocks: usize,
+    /// Blocks of the synthesis transform
+    #[arg(long, default_value_t = 3)]
+    pub synthesis_blocks: usize,
+    /// M: latent channels at 1/16
+    #[arg(long, default_value_t = 256)]
+    pub latents: usize,
+    /// Channels of the hyper-transforms
+    #[arg(long, default_value_t = 128)]
+    pub hyper_channels: usize,
+    /// N: hyper-latent channels at 1/64
+    #[arg(long, default_value_t = 96)]
+    pub hyper_latents: usize,
+}
+
+impl TrainArgs {
+    /// The shape of the networks.
+    pub fn arch(&self) -> Arch {
+        Arch {
+            channels: self.channels,
+            analysis_blocks: self.analysis_blocks,
+            synthesis_blocks: self.synthesis_blocks,
+            latents: self.latents,
+            hyper_channels: self.hyper_channels,
+            hyper_latents: self.hyper_latents,
+        }
+    }
+
+    /// The learning rate at `progress` (0..1) of the schedule: a linear
+    /// warm-up over 1 %, constant, then a cosine to 1 %.
+    pub fn learning_rate(&self, progress: f64) -> f64 {
+        let warm = (progress / 0.01).min(1.0).max(0.02);
+        let decay = ((progress - self.decay_from) / (1.0 - self.decay_from)).clamp(0.0, 1.0);
+        let cosine = 0.505 + 0.495 * (decay * std::f64::consts::PI).cos();
+        self.lr * warm * cosine
+    }
+}

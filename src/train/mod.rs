@@ -1,0 +1,20 @@
+//! Training and export, the only folder that knows candle.
+//!
+//! Read [`trainer`] first: it is the whole loop. [`model`] is the forward pass
+//! and the objective, [`net`] interprets the layer lists of `crate::model` in
+//! floats, [`export`] turns the result into the integers that ship.
+
+pub mod checkpoint;
+pub mod config;
+pub mod dataset;
+pub mod kernels;
+pub mod klt;
+pub mod model;
+pub mod net;
+pub mod optimizer;
+pub mod quantize;
+pub mod reference;
+pub mod trainer;
+pub mod validate;
+
+pub use config::TrainArgs;

@@ -1,0 +1,322 @@
+//! The trainable codec: its variables, one forward pass, the objective.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use candle_core::{
+    CpuStorage, CustomOp2, DType, Device, Layout as TensorLayout, Result, Shape, Tensor, Var,
+};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::kernels::Geometry;
+use super::net::{Anchored, Layout, Network, floats, with_floats};
+use super::quantize::{Cover, Quantize, Rounding};
+use super::reference;
+use crate::model::arch::{Arch, HYPER_STRIDE, LATENT_STRIDE, PIXEL_BLOCK, PIXEL_CHANNELS, Part};
+use crate::model::layer::Layer;
+use crate::model::quality::{ANCHORS, LAMBDA_MIN, LAMBDA_RATIO};
+
+/// Pixels enter the networks as `(p - 128) / PIXEL_SCALE`.
+pub const PIXEL_SCALE: f32 = 64.0;
+
+/// The objective `R + lambda D` of a crop is divided by `lambda^LAMBDA_WEIGHT`,
+/// close to how it grows, so that no rate dominates a batch.
+pub const LAMBDA_WEIGHT: f64 = 0.4;
+
+/// Names of the variables beside the networks.
+pub const Y_STEP: &str = "y_step_log2";
+/// log2 of the hyper-latents' quantisation steps, `ANCHORS x N`.
+pub const Z_STEP: &str = "z_step_log2";
+/// log2 of the hyper-latents' scales in units of their steps, `ANCHORS x N`.
+pub const Z_SCALE: &str = "z_scale_log2";
+
+/// The codec's variables: one flat tensor per network, and the step tables.
+pub struct CodecModel {
+    /// Shape of the networks.
+    pub arch: Arch,
+    /// Every variable by name: `g_a`, `h_a`, ... and the tables.
+    pub vars: BTreeMap<String, Var>,
+    layers: BTreeMap<&'static str, Arc<Vec<Layer>>>,
+}
+
+/// Crops ready for a step.
+pub struct Batch {
+    /// `(batch * positions at 1/8, 192)`, scaled by [`PIXEL_SCALE`].
+    pub pixels: Vec<f32>,
+    /// Geometry at 1/8.
+    pub geometry: Geometry,
+    /// The quality of each crop.
+    pub qualities: Vec<Anchored>,
+}
+
+/// Lambda at a point between anchors.
+pub fn lambda((anchor, f): Anchored) -> f64 {
+    LAMBDA_MIN * LAMBDA_RATIO.powf(anchor as f64 + f64::from(f))
+}
+
+/// What a forward pass yields.
+pub struct Outcome {
+    /// The objective, a scalar: mean over crops of `(R + lambda D) / lambda^LAMBDA_WEIGHT`.
+    pub loss: Tensor,
+    /// Bits per pixel of each crop, latents and hyper-latents.
+    pub bpp: Tensor,
+    /// Of which hyper-latents.
+    pub hyper_bpp: Tensor,
+    /// Mean squared error of each crop on the 0..255 scale.
+    pub mse: Tensor,
+}
+
+impl CodecModel {
+    /// Random weights: branches that end in zeros, so that blocks start as the
+    /// identity. [`super::klt`] then sets the transforms' linear layers.
+    pub fn new(arch: Arch, seed: u64) -> Result<CodecModel> {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut vars = BTreeMap::new();
+        for part in Part::ALL {
+            let params = initial_params(&arch.layers(part), &mut rng);
+            vars.insert(
+                part.name().to_string(),
+                Var::from_vec(params, layout_len(&arch, part), &Device::Cpu)?,
+            );
+        }
+        for (name, channels, value) in [
+            (Y_STEP, arch.latents, 0.0f32),
+            (Z_STEP, arch.hyper_latents, 0.0),
+            (Z_SCALE, arch.hyper_latents, 0.0),
+        ] {
+            let table = vec![value; ANCHORS * channels];
+            vars.insert(
+                name.to_string(),
+                Var::from_vec(table, (ANCHORS, channels), &Device::Cpu)?,
+            );
+        }
+        Ok(CodecModel::from_vars(arch, vars))
+    }
+
+    /// A model over existing variables.
+    pub fn from_vars(arch: Arch, vars: BTreeMap<String, Var>) -> CodecModel {
+        let layers = Part::ALL
+            .map(|part| (part.name(), Arc::new(arch.layers(part))))
+            .into_iter()
+            .collect();
+        CodecModel { arch, vars, layers }
+    }
+
+    /// The flat parameters of one network.
+    pub fn params(&self, part: Part) -> &Var {
+        &self.vars[part.name()]
+    }
+
+    fn run(
+        &self,
+        part: Part,
+        input: &Tensor,
+        geometry: Geometry,
+        qualities: &Arc<Vec<Anchored>>,
+    ) -> Result<Tensor> {
+        let layers = &self.layers[part.name()];
+        let params = self.params(part).as_tensor();
+        if input.device().is_cpu() {
+            Network {
+                layers: layers.clone(),
+                geometry,
+                qualities: qualities.clone(),
+            }
+            .apply(input, params)
+        } else {
+            reference::apply(layers, geometry, qualities, input, params)
+        }
+    }
+
+    /// One pass over a batch whose sides are multiples of 64 pixels.
+    pub fn forward(&self, batch: &Batch, rounding: Rounding) -> Result<Outcome> {
+        let fine = batch.geometry;
+        let grid = Geometry {
+            batch: fine.batch,
+            height: fine.height / 2,
+            width: fine.width / 2,
+        };
+        let hyper = Geometry {
+            batch: fine.batch,
+            height: grid.height / HYPER_STRIDE,
+            width: grid.width / HYPER_STRIDE,
+        };
+        let qualities = Arc::new(batch.qualities.clone());
+        let x = Tensor::from_slice(&batch.pixels, (fine.rows(), PIXEL_CHANNELS), &Device::Cpu)?;
+        let blend = reference::blend(&qualities, &x)?;
+        let (m, n) = (self.arch.latents, self.arch.hyper_latents);
+
+        let y = self.run(Part::Analysis, &x, fine, &qualities)?;
+        let z = self.run(Part::HyperAnalysis, &y, grid, &qualities)?;
+
+        let z_step = blend.matmul(self.vars[Z_STEP].as_tensor())?;
+        let z_scale = (blend.matmul(self.vars[Z_SCALE].as_tensor())? + &z_step)?;
+        let z_params = Tensor::cat(&[&z_scale.zeros_like()?, &z_scale], 1)?
+            .unsqueeze(1)?
+            .broadcast_as((fine.batch, hyper.positions(), 2 * n))?
+            .reshape((hyper.rows(), 2 * n))?;
+        let quantize = |geometry: Geometry, cover, salt| Quantize {
+            width: geometry.width,
+            height: geometry.height,
+            cover,
+            rounding: match rounding {
+                Rounding::Noise(seed) => Rounding::Noise(seed.wrapping_mul(3).wrapping_add(salt)),
+                Rounding::Hard => Rounding::Hard,
+            },
+        };
+        let z_out = quantize(hyper, Cover::All, 0).apply(&z, &z_params, &z_step)?;
+        let features = self.run(
+            Part::HyperSynthesis,
+            &z_out.narrow(1, 0, n)?,
+            hyper,
+            &qualities,
+        )?;
+
+        let step = blend.matmul(self.vars[Y_STEP].as_tensor())?;
+        let prior = self.run(Part::Prior, &features, grid, &qualities)?;
+        let first = quantize(grid, Cover::First, 1).apply(&y, &prior, &step)?;
+        let known = Tensor::cat(&[&features, &first.narrow(1, 0, m)?], 1)?;
+        let context = self.run(Part::Context, &known, grid, &qualities)?;
+        let second = quantize(grid, Cover::Second, 2).apply(&y, &context, &step)?;
+        let both = (first + second)?;
+
+        let decoded = self.run(Part::Synthesis, &both.narrow(1, 0, m)?, grid, &qualities)?;
+        let squared = decoded.apply_op2(&x, SquaredError { batch: fine.batch })?;
+
+        let pixels = (grid.positions() * LATENT_STRIDE * LATENT_STRIDE) as f64;
+        let per_crop = |t: Tensor, g: Geometry| t.reshape((g.batch, g.positions()))?.sum(1);
+        let y_bits = per_crop(both.narrow(1, m, 1)?, grid)?;
+        let z_bits = per_crop(z_out.narrow(1, n, 1)?, hyper)?;
+        let hyper_bpp = (z_bits / pixels)?;
+        let bpp = ((y_bits / pixels)? + &hyper_bpp)?;
+        let mse = (squared * (f64::from(PIXEL_SCALE).powi(2) / (3.0 * pixels)))?;
+        let roots: Vec<f32> = batch
+            .qualities
+            .iter()
+            .map(|q| lambda(*q).sqrt() as f32)
+            .collect();
+        let roots = Tensor::from_vec(roots, fine.batch, &Device::Cpu)?;
+        let loss = ((&bpp / &roots)? + (&mse * &roots)?)?.mean(0)?;
+        Ok(Outcome {
+            loss,
+            bpp: bpp.detach(),
+            hyper_bpp: hyper_bpp.detach(),
+            mse: mse.detach(),
+        })
+    }
+}
+
+fn layout_len(arch: &Arch, part: Part) -> usize {
+    Layout::new(&arch.layers(part)).len
+}
+
+fn initial_params(layers: &[Layer], rng: &mut StdRng) -> Vec<f32> {
+    let layout = Layout::new(layers);
+    let mut params = vec![0.0; layout.len];
+    let mut paths_ending_a_branch = Vec::new();
+    for (index, layer) in layers.iter().enumerate() {
+        if let Layer::Residual(body) = layer {
+            paths_ending_a_branch.push(format!("{index}.{}", body.len() - 1));
+        }
+    }
+    for slot in &layout.slots {
+        if paths_ending_a_branch.contains(&slot.path) {
+            continue;
+        }
+        let (rows, cols) = slot.shape;
+        // Uniform with variance 1 / fan-in; a depthwise window starts near the identity.
+        let depthwise = slot.bias_rows == 1;
+        let bound = if depthwise {
+            0.3
+        } else {
+            (3.0 / rows as f32).sqrt()
+        };
+        for w in &mut params[slot.weight..][..rows * cols] {
+            *w = rng.random_range(-bound..bound);
+        }
+        if depthwise {
+            for w in &mut params[slot.weight + 4 * cols..][..cols] {
+                *w += 1.0;
+            }
+        }
+    }
+    params
+}
+
+/// Sum of squared differences per picture: `(rows, c), (rows, c) -> (batch)`.
+struct SquaredError {
+    batch: usize,
+}
+
+impl CustomOp2 for SquaredError {
+    fn name(&self) -> &'static str {
+        "squared-error"
+    }
+
+    fn cpu_fwd(
+        &self,
+        a: &CpuStorage,
+        a_layout: &TensorLayout,
+        b: &CpuStorage,
+        b_layout: &TensorLayout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (a, b) = (floats(a, a_layout)?, floats(b, b_layout)?);
+        let size = a.len() / self.batch;
+        let sums = a
+            .chunks_exact(size)
+            .zip(b.chunks_exact(size))
+            .map(|(a, b)| {
+                a.iter()
+                    .zip(b)
+                    .map(|(a, b)| f64::from(a - b).powi(2))
+                    .sum::<f64>() as f32
+            })
+            .collect();
+        Ok((CpuStorage::F32(sums), self.batch.into()))
+    }
+
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        _res: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let grad: Vec<f32> = grad.to_vec1()?;
+        let dims = a.shape().clone();
+        let da = with_floats(a, |a| {
+            with_floats(b, |b| {
+                let size = a.len() / self.batch;
+                let mut out = Vec::with_capacity(a.len());
+                for ((a, b), g) in a.chunks_exact(size).zip(b.chunks_exact(size)).zip(&grad) {
+                    out.extend(a.iter().zip(b).map(|(a, b)| 2.0 * g * (a - b)));
+                }
+                Ok(out)
+            })
+        })?;
+        Ok((Some(Tensor::from_vec(da, dims, a.device())?), None))
+    }
+}
+
+/// Pixels of `(height, width, 3)` as rows of 192 channels, scaled for the
+/// networks; sides must be multiples of 8.
+pub fn pixel_rows(rgb: &[u8], height: usize, width: usize, out: &mut Vec<f32>) {
+    for by in 0..height / PIXEL_BLOCK {
+        for bx in 0..width / PIXEL_BLOCK {
+            for dy in 0..PIXEL_BLOCK {
+                let start = ((by * PIXEL_BLOCK + dy) * width + bx * PIXEL_BLOCK) * 3;
+                out.extend(
+                    rgb[start..start + PIXEL_BLOCK * 3]
+                        .iter()
+                        .map(|p| (f32::from(*p) - 128.0) / PIXEL_SCALE),
+                );
+            }
+        }
+    }
+}
+
+/// Converts a float variable to its numbers.
+pub fn numbers(var: &Tensor) -> Result<Vec<f32>> {
+    var.flatten_all()?.to_dtype(DType::F32)?.to_vec1()
+}
