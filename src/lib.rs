@@ -2,6 +2,7 @@
 //! every machine.
 #![allow(missing_docs)] // TODO remove
 
+pub mod entropy;
 pub mod error;
 pub mod model;
 
