@@ -4,6 +4,10 @@
 //! borders between rows) is written once in `network`. Adding an instruction
 //! set is a file here, a line in [`of`] and a [`Level`].
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod scalar;
 
 use super::level::Level;
@@ -63,6 +67,18 @@ pub trait Kernel: Send + Sync + std::fmt::Debug {
 pub fn of(level: Level) -> Option<Box<dyn Kernel>> {
     match level {
         Level::Scalar => Some(Box::new(scalar::Scalar)),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => Some(Box::new(avx2::Avx2::new()?)),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => Some(Box::new(avx512::Avx512::new()?)),
         _ => None,
     }
+}
+
+/// What [`Kernel::accumulate`] may rely on.
+fn assert_tile(weights: &[WeightPair], inputs: usize, x: &[i16], acc: &[Accumulators]) {
+    assert!(
+        weights.len() == inputs.div_ceil(2) && x.len() == inputs * acc.len(),
+        "a tile of other sizes"
+    );
 }
