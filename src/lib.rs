@@ -5,5 +5,6 @@
 pub mod entropy;
 pub mod error;
 pub mod model;
+pub mod nn;
 
 pub use error::{Error, Result};
