@@ -2,9 +2,20 @@
 //! every machine.
 #![allow(missing_docs)] // TODO remove
 
+pub mod codec;
+pub mod container;
 pub mod entropy;
 pub mod error;
+pub mod limits;
 pub mod model;
 pub mod nn;
+pub mod tile;
 
+pub use codec::{DecodeOptions, EncodeOptions, Info, PreparedModel, decode, encode, probe};
+pub use container::Colour;
 pub use error::{Error, Result};
+pub use limits::Limits;
+
+/// Lets the tests inside this crate share code with those outside.
+#[cfg(test)]
+extern crate self as aecodec;
