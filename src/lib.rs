@@ -2,9 +2,22 @@
 //! every machine.
 #![allow(missing_docs)] // TODO remove
 
+pub mod codec;
+pub mod container;
+pub mod entropy;
 pub mod error;
+pub mod limits;
 pub mod model;
-
-pub use error::{Error, Result};
+pub mod nn;
+pub mod tile;
 #[cfg(feature = "train")]
 pub mod train;
+
+pub use codec::{DecodeOptions, EncodeOptions, Info, PreparedModel, decode, encode, probe};
+pub use container::Colour;
+pub use error::{Error, Result};
+pub use limits::Limits;
+
+/// Lets the tests inside this crate share code with those outside.
+#[cfg(test)]
+extern crate self as aecodec;

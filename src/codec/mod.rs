@@ -1,1 +1,24 @@
 //! The two pipelines; the only place where bytes, symbols, tensors and pixels meet.
+//!
+//! ```text
+//! encode  pixels -> g_a -> y | per tile: latents::write | container -> bytes
+//! decode  bytes -> container | per tile: latents::read | y_hat -> g_s -> pixels
+//! ```
+//!
+//! Both directions walk a tile's latents with the same code, see [`latents`].
+
+mod decode;
+mod encode;
+mod latents;
+mod options;
+mod pixels;
+mod prepared;
+mod tensors;
+
+pub use decode::{Info, decode, probe};
+pub use encode::encode;
+pub use options::{DEFAULT_QUALITY, DecodeOptions, EncodeOptions, RDOQ_KAPPA_Q8};
+pub use prepared::PreparedModel;
+
+#[cfg(test)]
+mod tests;

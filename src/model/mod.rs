@@ -5,11 +5,68 @@ pub mod arch;
 pub mod file;
 pub mod layer;
 pub mod quality;
+pub mod registry;
 pub mod step;
+
+use std::fmt;
 
 pub use arch::{Arch, Part};
 pub use layer::Layer;
 pub use quality::QualityIndex;
+
+use crate::entropy::ScaleTables;
+
+/// Everything a codec needs besides code. [`Model::read`] and [`Model::write`]
+/// are its file, see `file`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    /// What people call it: lower-case letters, digits, `-`, `.` and `_`.
+    pub name: String,
+    /// The numbers its networks follow from.
+    pub arch: Arch,
+    /// In the order of [`Part::ALL`].
+    pub networks: [IntegerNetwork; 6],
+    /// `ANCHORS x latents`: log2 of the quantisation steps, in y's integer units.
+    pub y_step_log2: Vec<i16>,
+    /// `ANCHORS x hyper_latents`: log2 of the quantisation steps, in z's integer units.
+    pub z_step_log2: Vec<i16>,
+    /// `ANCHORS x hyper_latents`: log2 of the scales of z, in quantisation steps.
+    pub z_scale_log2: Vec<i16>,
+    /// The distributions of all symbols.
+    pub tables: ScaleTables,
+    /// The quality index of each whole quality from 0 to [`MAX_QUALITY`].
+    pub quality_map: Vec<u8>,
+}
+
+/// The best quality a caller can ask for; 0 is the smallest file.
+pub const MAX_QUALITY: u8 = 100;
+
+impl Model {
+    /// The quality index of a quality in `0.0..=100.0`, interpolated between the
+    /// whole ones; `None` for other values.
+    pub fn quality_index(&self, quality: f32) -> Option<QualityIndex> {
+        if !(0.0..=f32::from(MAX_QUALITY)).contains(&quality) {
+            return None;
+        }
+        // In 1/256: from here on integers, equal on every machine.
+        let fixed = (quality * 256.0).round() as usize;
+        let (whole, part) = (fixed / 256, (fixed % 256) as i32);
+        let low = i32::from(self.quality_map[whole]);
+        let high = i32::from(self.quality_map[(whole + 1).min(MAX_QUALITY.into())]);
+        Some(QualityIndex(((low * 256 + (high - low) * part + 128) >> 8) as u8))
+    }
+}
+
+/// What an encoded picture calls its model by: the first four bytes of the
+/// SHA-256 of the model's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ModelId(pub [u8; 4]);
+
+impl fmt::Display for ModelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", u32::from_be_bytes(self.0))
+    }
+}
 
 /// The integer parameters of one [`layer::Site`].
 ///

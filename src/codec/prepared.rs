@@ -1,0 +1,80 @@
+//! Models made ready to run.
+
+use std::sync::{Arc, OnceLock};
+
+use crate::error::{Error, Result};
+use crate::model::registry::{self, MODELS};
+use crate::model::{Model, ModelId, Part};
+use crate::nn::{Level, Network};
+
+/// A model with networks ready to run. Each is prepared when it is first
+/// needed: a decoder has no use for the analysis.
+#[derive(Debug)]
+pub struct PreparedModel {
+    id: ModelId,
+    model: Model,
+    level: Level,
+    networks: [OnceLock<Network>; 6],
+}
+
+impl PreparedModel {
+    /// Prepares a model for the best instructions of this processor. `id` is
+    /// the beginning of the SHA-256 of the model's file; encoded pictures hold
+    /// it, so a wrong one makes files that nobody can decode.
+    pub fn new(model: Model, id: ModelId) -> Arc<PreparedModel> {
+        Self::at_level(model, id, Level::best())
+    }
+
+    /// The same at a given instruction level. No result depends on it.
+    pub fn at_level(model: Model, id: ModelId, level: Level) -> Arc<PreparedModel> {
+        Arc::new(PreparedModel { id, model, level, networks: Default::default() })
+    }
+
+    /// What files call the model.
+    pub fn id(&self) -> ModelId {
+        self.id
+    }
+
+    /// The model itself.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// One of the networks.
+    pub(super) fn network(&self, part: Part) -> Result<&Network> {
+        let cell = &self.networks[part as usize];
+        if let Some(network) = cell.get() {
+            return Ok(network);
+        }
+        let network = Network::new(&self.model.networks[part as usize], self.level)?;
+        Ok(cell.get_or_init(|| network))
+    }
+}
+
+/// The model a file asks for, among the caller's and those of this build.
+pub(super) fn find(id: ModelId, models: &[Arc<PreparedModel>]) -> Result<Arc<PreparedModel>> {
+    if let Some(model) = models.iter().find(|model| model.id == id) {
+        return Ok(Arc::clone(model));
+    }
+    let unknown = || Error::Unsupported(format!("model {id}, which this build does not have"));
+    embedded(registry::find(id).ok_or_else(unknown)?)
+}
+
+/// The model that encoders use unless told otherwise.
+pub(super) fn default_model() -> Result<Arc<PreparedModel>> {
+    if MODELS.is_empty() {
+        return Err(Error::Unsupported("this build has no model of its own, pass one".into()));
+    }
+    embedded(0)
+}
+
+/// An embedded model, read once in the life of the program.
+fn embedded(index: usize) -> Result<Arc<PreparedModel>> {
+    static PREPARED: [OnceLock<Arc<PreparedModel>>; MODELS.len()] = [const { OnceLock::new() }; MODELS.len()];
+    let cell = &PREPARED[index];
+    if let Some(model) = cell.get() {
+        return Ok(Arc::clone(model));
+    }
+    let model = PreparedModel::new(Model::read(MODELS[index].bytes)?, MODELS[index].id);
+    Ok(Arc::clone(cell.get_or_init(|| model)))
+}

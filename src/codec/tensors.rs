@@ -1,0 +1,58 @@
+//! Cutting, padding and joining of tensors.
+
+use crate::nn::Tensor;
+use crate::tile::Tile;
+
+/// The part of a tensor that a tile covers.
+pub(super) fn crop(tensor: &Tensor, tile: &Tile) -> Tensor {
+    let c = tensor.channels;
+    let mut data = Vec::with_capacity(tile.rows.len() * tile.columns.len() * c);
+    for y in tile.rows.clone() {
+        let row = &tensor.data[y * tensor.width * c..][..tensor.width * c];
+        data.extend_from_slice(&row[tile.columns.start * c..tile.columns.end * c]);
+    }
+    Tensor { height: tile.rows.len(), width: tile.columns.len(), channels: c, data }
+}
+
+/// The upper left part of a tensor.
+pub(super) fn crop_to(tensor: Tensor, height: usize, width: usize) -> Tensor {
+    if (tensor.height, tensor.width) == (height, width) {
+        return tensor;
+    }
+    crop(&tensor, &Tile { rows: 0..height, columns: 0..width })
+}
+
+/// Puts a tile back where [`crop`] took it from.
+pub(super) fn paste(tensor: &mut Tensor, tile: &Tile, part: &Tensor) {
+    let c = tensor.channels;
+    let width = tile.columns.len();
+    for (y, row) in tile.rows.clone().zip(part.data.chunks_exact(width * c)) {
+        let start = (y * tensor.width + tile.columns.start) * c;
+        tensor.data[start..start + width * c].copy_from_slice(row);
+    }
+}
+
+/// A larger tensor, whose new rows and columns repeat the last ones.
+pub(super) fn extend_edges(tensor: &Tensor, height: usize, width: usize) -> Tensor {
+    let c = tensor.channels;
+    let mut data = Vec::with_capacity(height * width * c);
+    for y in 0..height {
+        let row = &tensor.data[y.min(tensor.height - 1) * tensor.width * c..][..tensor.width * c];
+        data.extend_from_slice(row);
+        for _ in tensor.width..width {
+            data.extend_from_slice(&row[row.len() - c..]);
+        }
+    }
+    Tensor { height, width, channels: c, data }
+}
+
+/// The channels of `a`, then those of `b`, at each position.
+pub(super) fn concat(a: &Tensor, b: &Tensor) -> Tensor {
+    assert_eq!((a.height, a.width), (b.height, b.width));
+    let mut data = Vec::with_capacity(a.data.len() + b.data.len());
+    for (a, b) in a.data.chunks_exact(a.channels).zip(b.data.chunks_exact(b.channels)) {
+        data.extend_from_slice(a);
+        data.extend_from_slice(b);
+    }
+    Tensor { height: a.height, width: a.width, channels: a.channels + b.channels, data }
+}

@@ -1,0 +1,98 @@
+use std::sync::Arc;
+
+use image::{DynamicImage, GrayImage, RgbImage};
+
+use super::decode::synthesise;
+use super::encode::encode_tiles;
+use super::*;
+use crate::model::{Model, ModelId};
+use crate::nn::Level;
+
+#[path = "../../tests/support/synthetic.rs"]
+mod synthetic;
+
+const ID: ModelId = ModelId(*b"tiny");
+
+fn tiny() -> Model {
+    synthetic::model(synthetic::TINY)
+}
+
+fn options(model: &Arc<PreparedModel>, quality: f32) -> (EncodeOptions, DecodeOptions) {
+    (
+        EncodeOptions { quality, model: Some(Arc::clone(model)), ..Default::default() },
+        DecodeOptions { models: vec![Arc::clone(model)], ..Default::default() },
+    )
+}
+
+fn picture(width: u32, height: u32) -> DynamicImage {
+    let mut random = synthetic::Random(u64::from(width * 1000 + height));
+    RgbImage::from_fn(width, height, |x, y| {
+        let noise = random.within(20);
+        [x * 3, y * 2, x + y].map(|v| ((v % 230) as i32 + noise).clamp(0, 255) as u8).into()
+    })
+    .into()
+}
+
+/// What the decoder makes of a file is what the encoder thought it would.
+fn round_trip(model: &Arc<PreparedModel>, picture: &DynamicImage, quality: f32) {
+    let (encoding, decoding) = options(model, quality);
+    let bytes = encode(picture, &encoding).unwrap();
+    let (header, tiles) = encode_tiles(picture, &encoding).unwrap();
+    let expected = synthesise(model, &header, tiles.into_iter().map(|tile| tile.y_hat).collect()).unwrap();
+    assert!(decode(&bytes, &decoding).unwrap() == expected, "{}x{}", picture.width(), picture.height());
+    assert_eq!(expected.color(), picture.color());
+}
+
+#[test]
+fn the_decoder_sees_what_the_encoder_saw_at_every_small_size() {
+    let model = PreparedModel::new(tiny(), ID);
+    for width in 1..=20 {
+        for height in 1..=20 {
+            round_trip(&model, &picture(width, height), (5 * width) as f32);
+        }
+    }
+}
+
+#[test]
+fn the_decoder_sees_what_the_encoder_saw_at_larger_sizes() {
+    let model = PreparedModel::new(tiny(), ID);
+    for (width, height) in [(64, 64), (65, 63), (130, 1), (1, 130), (127, 81), (100, 130)] {
+        for quality in [0.0, 33.3, 100.0] {
+            round_trip(&model, &picture(width, height), quality);
+        }
+    }
+}
+
+#[test]
+fn several_tiles_and_grey_survive() {
+    let model = PreparedModel::new(tiny(), ID);
+    round_trip(&model, &picture(1100, 40), 60.0);
+    round_trip(&model, &picture(1030, 1050), 20.0);
+    round_trip(&model, &GrayImage::from_fn(70, 50, |x, y| [(x * y) as u8].into()).into(), 80.0);
+}
+
+#[test]
+fn neither_instructions_nor_threads_change_a_bit() {
+    let picture = picture(1100, 70);
+    let run = |level: Level, threads: usize| {
+        let (encoding, decoding) = options(&PreparedModel::at_level(tiny(), ID, level), 70.0);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let bytes = encode(&picture, &encoding).unwrap();
+            let decoded = decode(&bytes, &decoding).unwrap();
+            (bytes, decoded)
+        })
+    };
+    let expected = run(Level::Scalar, 1);
+    assert!(run(Level::Scalar, 3) == expected);
+    assert!(run(Level::best(), 1) == expected);
+    assert!(run(Level::best(), 2) == expected);
+}
+
+#[test]
+fn symbols_are_not_all_zero() {
+    let model = PreparedModel::new(tiny(), ID);
+    let sizes = [0.0, 50.0, 100.0]
+        .map(|quality| encode(&picture(64, 64), &options(&model, quality).0).unwrap().len());
+    assert!(sizes[0] < sizes[1] && sizes[1] < sizes[2], "{sizes:?}");
+}

@@ -1,0 +1,109 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn round_trip(tables: &ScaleTables, symbols: &[(u8, i16)]) -> Vec<u8> {
+    let mut writer = LatentWriter::new(tables);
+    for &(bin, symbol) in symbols {
+        writer.write(bin, symbol);
+    }
+    let (bytes, written) = writer.finish();
+    let mut reader = LatentReader::new(tables, &bytes).unwrap();
+    for &(bin, symbol) in symbols {
+        assert_eq!(reader.read(bin), symbol);
+    }
+    assert_eq!(reader.finish().unwrap().finalize(), written.finalize());
+    bytes
+}
+
+#[test]
+fn extremes_survive_in_every_bin() {
+    let tables = ScaleTables::logistic();
+    let extremes = [0, 1, -1, 300, -300, 4095, -4096, i16::MAX, -i16::MAX, i16::MIN];
+    let symbols: Vec<_> = (1..BINS as u8).flat_map(|bin| extremes.map(|symbol| (bin, symbol))).collect();
+    round_trip(&tables, &symbols);
+}
+
+#[test]
+fn zeros_of_bin_0_cost_nothing() {
+    assert!(round_trip(&ScaleTables::logistic(), &[(0, 0); 1000]).is_empty());
+}
+
+#[test]
+fn files_are_as_long_as_the_cost_table_says() {
+    let tables = ScaleTables::logistic();
+    let mut state = 1u32;
+    let symbols: Vec<(u8, i16)> = (0..50_000)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let bin = 1 + (state >> 8) % (BINS as u32 - 1);
+            // Symbols near the bin's scale, both signs.
+            let scale = 1 << (bin / 8).saturating_sub(4);
+            (bin as u8, ((state >> 16) as i32 % (2 * scale + 1) - scale) as i16)
+        })
+        .collect();
+    let bytes = round_trip(&tables, &symbols).len() as f64;
+    let cost: u64 = symbols.iter().map(|&(bin, symbol)| u64::from(tables.cost_q8(bin, symbol))).sum();
+    let expected = cost as f64 / 2048.0;
+    assert!((bytes / expected - 1.0).abs() < 0.004, "{bytes} bytes, {expected} expected");
+}
+
+#[test]
+fn surplus_bytes_are_an_error() {
+    let tables = ScaleTables::logistic();
+    let mut writer = LatentWriter::new(&tables);
+    writer.write(40, 3);
+    let (mut bytes, _) = writer.finish();
+    bytes.extend([1, 2, 3, 4]);
+    let mut reader = LatentReader::new(&tables, &bytes).unwrap();
+    reader.read(40);
+    assert!(matches!(reader.finish(), Err(Error::Format(_))));
+    assert!(matches!(LatentReader::new(&tables, &[1, 2, 0, 0]), Err(Error::Format(_))));
+}
+
+#[test]
+fn unsound_tables_are_refused() {
+    let spoil = |change: fn(&mut Vec<BinTable>)| {
+        let mut bins = ScaleTables::logistic().bins().to_vec();
+        change(&mut bins);
+        assert!(matches!(ScaleTables::new(bins), Err(Error::Model(_))));
+    };
+    spoil(|bins| drop(bins.pop()));
+    spoil(|bins| bins[0] = bins[1].clone());
+    spoil(|bins| bins[5] = BinTable::default());
+    spoil(|bins| bins[5].frequencies[0] = 0);
+    spoil(|bins| bins[5].frequencies[0] += 1);
+    spoil(|bins| bins[5].first = 1);
+    spoil(|bins| bins[5].first = -1000);
+    spoil(|bins| bins[5].low_bits = 17);
+    spoil(|bins| bins[5].frequencies = vec![256; 256]);
+}
+
+#[test]
+fn scales_fall_into_eighths_of_octaves() {
+    assert_eq!(scale_bin(0, 0), 32);
+    assert_eq!(scale_bin(1024, 1024), 32);
+    assert_eq!(scale_bin(63, 0), 32);
+    assert_eq!(scale_bin(64, 0), 33);
+    assert_eq!(scale_bin(-4096, 0), 0);
+    assert_eq!(scale_bin(i16::MIN.into(), i16::MAX.into()), 0);
+    assert_eq!(scale_bin(i16::MAX.into(), i16::MIN.into()), 95);
+}
+
+proptest! {
+    #[test]
+    fn any_symbols_survive(symbols in prop::collection::vec((1..BINS as u8, any::<i16>()), 0..200)) {
+        round_trip(&ScaleTables::logistic(), &symbols);
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..60), bins in prop::collection::vec(0..BINS as u8, 0..100)) {
+        let tables = ScaleTables::logistic();
+        if let Ok(mut reader) = LatentReader::new(&tables, &bytes) {
+            for bin in bins {
+                reader.read(bin);
+            }
+            let _ = reader.finish();
+        }
+    }
+}

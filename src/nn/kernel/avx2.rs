@@ -1,0 +1,253 @@
+//! AVX2: a tile is 6 positions x 16 outputs, 12 of the 16 registers, and
+//! `vpmaddwd` with `vpaddd` does what VNNI does in one instruction.
+#![allow(unsafe_code)]
+
+use std::arch::x86_64::*;
+
+use super::{Accumulators, Epilogue, Kernel, assert_tile, scalar};
+use crate::model::layer::LEAKY_SHIFT;
+use crate::nn::weights::{Depthwise, WeightPair};
+
+/// Proof that this processor has AVX2.
+#[derive(Debug)]
+pub struct Avx2(());
+
+impl Avx2 {
+    /// `None` where the processor lacks the feature that the functions of this
+    /// file enable.
+    pub fn new() -> Option<Avx2> {
+        is_x86_feature_detected!("avx2").then_some(Avx2(()))
+    }
+}
+
+impl Kernel for Avx2 {
+    fn accumulate(
+        &self,
+        weights: &[WeightPair],
+        inputs: usize,
+        x: &[i16],
+        acc: &mut [Accumulators],
+    ) {
+        assert_tile(weights, inputs, x, acc);
+        // With the row length known to the compiler every address is a constant
+        // away from one register, which a row length in a register costs a
+        // quarter of the speed.
+        // SAFETY: `self` proves the features, `assert_tile` the lengths.
+        unsafe {
+            match inputs {
+                64 => tiles::<64>(weights, inputs, x, acc),
+                96 => tiles::<96>(weights, inputs, x, acc),
+                128 => tiles::<128>(weights, inputs, x, acc),
+                192 => tiles::<192>(weights, inputs, x, acc),
+                256 => tiles::<256>(weights, inputs, x, acc),
+                384 => tiles::<384>(weights, inputs, x, acc),
+                512 => tiles::<512>(weights, inputs, x, acc),
+                _ => tiles::<0>(weights, inputs, x, acc),
+            }
+        }
+    }
+
+    fn finish(
+        &self,
+        acc: &[Accumulators],
+        epilogue: &Epilogue<'_>,
+        add: Option<&[i16]>,
+        output: &mut [i16],
+    ) {
+        // SAFETY: `self` proves the features.
+        unsafe { finish(acc, epilogue, add, output) }
+    }
+
+    fn depthwise_row(&self, layer: &Depthwise, rows: [&[i16]; 3], output: &mut [i16]) {
+        // SAFETY: `self` proves the features.
+        unsafe { depthwise_row(layer, rows, output) }
+    }
+}
+
+/// Splits a tile into sizes that have code of their own.
+///
+/// # Safety
+///
+/// The lengths must satisfy [`assert_tile`], and `K` be `inputs` or 0.
+#[target_feature(enable = "avx2")]
+unsafe fn tiles<const K: usize>(
+    weights: &[WeightPair],
+    inputs: usize,
+    x: &[i16],
+    acc: &mut [Accumulators],
+) {
+    let (mut x, mut acc) = (x, acc);
+    while !acc.is_empty() {
+        let step = match acc.len() {
+            6.. => 6,
+            2.. => 2,
+            _ => 1,
+        };
+        let (now, later) = acc.split_at_mut(step);
+        for half in 0..2 {
+            // SAFETY: `x` and `now` have `step` positions, as the caller promised.
+            unsafe {
+                match step {
+                    6 => tile::<K, 6>(weights, inputs, half, x, now),
+                    2 => tile::<K, 2>(weights, inputs, half, x, now),
+                    _ => tile::<K, 1>(weights, inputs, half, x, now),
+                }
+            }
+        }
+        (x, acc) = (&x[step * inputs..], later);
+    }
+}
+
+/// `P` positions and one half of a block's lanes.
+///
+/// # Safety
+///
+/// `weights` must hold `inputs.div_ceil(2)` entries, `x` at least `P * inputs`
+/// values, `acc` be `P` long, `half` below 2, and `K` be `inputs` or 0.
+#[target_feature(enable = "avx2")]
+unsafe fn tile<const K: usize, const P: usize>(
+    weights: &[WeightPair],
+    inputs: usize,
+    half: usize,
+    x: &[i16],
+    acc: &mut [Accumulators],
+) {
+    let inputs = if K == 0 { inputs } else { K };
+    let mut sums = [[_mm256_setzero_si256(); 2]; P];
+    let multiply = |sums: &mut [[__m256i; 2]; P], pair: usize, read: &dyn Fn(usize) -> i32| {
+        // SAFETY: callers pass a `pair` below `inputs.div_ceil(2)`, and an entry
+        // is four aligned registers long.
+        let weights = unsafe {
+            let weights = weights.as_ptr().add(pair).cast::<__m256i>().add(2 * half);
+            [
+                _mm256_load_si256(weights),
+                _mm256_load_si256(weights.add(1)),
+            ]
+        };
+        for (position, sums) in sums.iter_mut().enumerate() {
+            let x = _mm256_set1_epi32(read(position));
+            sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(weights[0], x));
+            sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(weights[1], x));
+        }
+    };
+    for pair in 0..inputs / 2 {
+        // SAFETY: `2 * pair + 1 < inputs`, so both values are the position's.
+        multiply(&mut sums, pair, &|position| unsafe {
+            x.as_ptr()
+                .add(position * inputs + 2 * pair)
+                .cast::<i32>()
+                .read_unaligned()
+        });
+    }
+    if inputs % 2 == 1 {
+        multiply(&mut sums, inputs / 2, &|position| {
+            i32::from(x[(position + 1) * inputs - 1] as u16)
+        });
+    }
+    for (acc, sums) in acc.iter_mut().zip(sums) {
+        // SAFETY: `Accumulators` is four aligned registers.
+        unsafe {
+            let acc = acc.0.as_mut_ptr().cast::<__m256i>().add(2 * half);
+            _mm256_store_si256(acc, sums[0]);
+            _mm256_store_si256(acc.add(1), sums[1]);
+        }
+    }
+}
+
+#[target_feature(enable = "avx2")]
+fn finish(acc: &[Accumulators], epilogue: &Epilogue<'_>, add: Option<&[i16]>, output: &mut [i16]) {
+    scalar::finish(acc, epilogue, add, output);
+}
+
+/// Channels of a depthwise layer in one register.
+const WIDTH: usize = 16;
+
+/// A register of i16 pairs: the low and the high half of what interleaving two
+/// registers gives. Packing i32 results undoes the order.
+type Pairs = [__m256i; 2];
+
+#[target_feature(enable = "avx2")]
+fn interleave(a: __m256i, b: __m256i) -> Pairs {
+    [_mm256_unpacklo_epi16(a, b), _mm256_unpackhi_epi16(a, b)]
+}
+
+#[target_feature(enable = "avx2")]
+fn multiply_add(acc: Pairs, x: Pairs, weights: Pairs) -> Pairs {
+    [
+        _mm256_add_epi32(acc[0], _mm256_madd_epi16(x[0], weights[0])),
+        _mm256_add_epi32(acc[1], _mm256_madd_epi16(x[1], weights[1])),
+    ]
+}
+
+#[target_feature(enable = "avx2")]
+fn load(values: &[i16]) -> __m256i {
+    let values: &[i16; WIDTH] = values[..WIDTH].try_into().unwrap();
+    // SAFETY: the array is one register long.
+    unsafe { _mm256_loadu_si256(values.as_ptr().cast()) }
+}
+
+/// 16 values of i32 in the order of [`Pairs`].
+#[target_feature(enable = "avx2")]
+fn load_wide<T>(values: &[T; WIDTH]) -> Pairs {
+    const { assert!(size_of::<T>() == 4) };
+    // SAFETY: the array is two registers long.
+    let [a, b] = unsafe {
+        let values = values.as_ptr().cast::<__m256i>();
+        [
+            _mm256_loadu_si256(values),
+            _mm256_loadu_si256(values.add(1)),
+        ]
+    };
+    [
+        _mm256_permute2x128_si256::<0x20>(a, b),
+        _mm256_permute2x128_si256::<0x31>(a, b),
+    ]
+}
+
+#[target_feature(enable = "avx2")]
+fn depthwise_row(layer: &Depthwise, rows: [&[i16]; 3], output: &mut [i16]) {
+    let channels = layer.channels;
+    let width = output.len() / channels;
+    let whole = channels - channels % WIDTH;
+    let zero = _mm256_setzero_si256();
+    for first in (0..whole).step_by(WIDTH) {
+        let tap = |k: usize| load(&layer.weights[k * channels + first..]);
+        let upper: [Pairs; 3] = std::array::from_fn(|dx| interleave(tap(dx), tap(3 + dx)));
+        let (lower, last) = (interleave(tap(6), tap(7)), interleave(tap(8), zero));
+        let offsets = load_wide(layer.offsets[first..][..WIDTH].try_into().unwrap());
+        let shifts = load_wide(layer.shifts[first..][..WIDTH].try_into().unwrap());
+        // One column: the upper two rows interleaved, and the lower row.
+        let column = |x: usize| {
+            if x >= width {
+                return ([zero; 2], zero);
+            }
+            let [above, at, below] = rows.map(|row| load(&row[x * channels + first..]));
+            (interleave(above, at), below)
+        };
+        let (mut left, mut middle) = (([zero; 2], zero), column(0));
+        for x in 0..width {
+            let right = column(x + 1);
+            let mut acc = multiply_add(offsets, left.0, upper[0]);
+            acc = multiply_add(acc, middle.0, upper[1]);
+            acc = multiply_add(acc, right.0, upper[2]);
+            acc = multiply_add(acc, interleave(left.1, middle.1), lower);
+            acc = multiply_add(acc, interleave(right.1, zero), last);
+            let mut y = _mm256_packs_epi32(
+                _mm256_srav_epi32(acc[0], shifts[0]),
+                _mm256_srav_epi32(acc[1], shifts[1]),
+            );
+            if layer.leaky {
+                y = _mm256_max_epi16(y, _mm256_srai_epi16::<{ LEAKY_SHIFT as i32 }>(y));
+            }
+            let output: &mut [i16; WIDTH] = (&mut output[x * channels + first..][..WIDTH])
+                .try_into()
+                .unwrap();
+            // SAFETY: the array is one register long.
+            unsafe { _mm256_storeu_si256(output.as_mut_ptr().cast(), y) };
+            (left, middle) = (middle, right);
+        }
+    }
+    if whole < channels {
+        scalar::depthwise_row(layer, rows, whole, output);
+    }
+}

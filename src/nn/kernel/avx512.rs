@@ -1,0 +1,254 @@
+//! AVX-512 with VNNI: a tile is 12 positions x 32 outputs, 24 of the 32
+//! registers, and `vpdpwssd` (which wraps; its neighbour `vpdpwssds` saturates)
+//! does the work of three instructions.
+#![allow(unsafe_code)]
+
+use std::arch::x86_64::*;
+
+use super::{Accumulators, Epilogue, Kernel, TILE, assert_tile, scalar};
+use crate::model::layer::LEAKY_SHIFT;
+use crate::nn::weights::{Depthwise, WeightPair};
+
+/// Proof that this processor has AVX-512 F, BW and VNNI.
+#[derive(Debug)]
+pub struct Avx512(());
+
+impl Avx512 {
+    /// `None` where the processor lacks one of the features that the functions
+    /// of this file enable.
+    pub fn new() -> Option<Avx512> {
+        (is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vnni"))
+        .then_some(Avx512(()))
+    }
+}
+
+impl Kernel for Avx512 {
+    fn accumulate(
+        &self,
+        weights: &[WeightPair],
+        inputs: usize,
+        x: &[i16],
+        acc: &mut [Accumulators],
+    ) {
+        assert_tile(weights, inputs, x, acc);
+        // With the row length known to the compiler every address is a constant
+        // away from one register, which a row length in a register costs a
+        // quarter of the speed.
+        // SAFETY: `self` proves the features, `assert_tile` the lengths.
+        unsafe {
+            match inputs {
+                64 => tiles::<64>(weights, inputs, x, acc),
+                96 => tiles::<96>(weights, inputs, x, acc),
+                128 => tiles::<128>(weights, inputs, x, acc),
+                192 => tiles::<192>(weights, inputs, x, acc),
+                256 => tiles::<256>(weights, inputs, x, acc),
+                384 => tiles::<384>(weights, inputs, x, acc),
+                512 => tiles::<512>(weights, inputs, x, acc),
+                _ => tiles::<0>(weights, inputs, x, acc),
+            }
+        }
+    }
+
+    fn finish(
+        &self,
+        acc: &[Accumulators],
+        epilogue: &Epilogue<'_>,
+        add: Option<&[i16]>,
+        output: &mut [i16],
+    ) {
+        // SAFETY: `self` proves the features.
+        unsafe { finish(acc, epilogue, add, output) }
+    }
+
+    fn depthwise_row(&self, layer: &Depthwise, rows: [&[i16]; 3], output: &mut [i16]) {
+        // SAFETY: `self` proves the features.
+        unsafe { depthwise_row(layer, rows, output) }
+    }
+}
+
+/// Splits a tile into sizes that have code of their own.
+///
+/// # Safety
+///
+/// The lengths must satisfy [`assert_tile`], and `K` be `inputs` or 0.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn tiles<const K: usize>(
+    weights: &[WeightPair],
+    inputs: usize,
+    x: &[i16],
+    acc: &mut [Accumulators],
+) {
+    let (mut x, mut acc) = (x, acc);
+    while !acc.is_empty() {
+        let step = match acc.len() {
+            TILE.. => TILE,
+            4.. => 4,
+            _ => 1,
+        };
+        let (now, later) = acc.split_at_mut(step);
+        // SAFETY: `x` and `now` have `step` positions, as the caller promised.
+        unsafe {
+            match step {
+                TILE => tile::<K, TILE>(weights, inputs, x, now),
+                4 => tile::<K, 4>(weights, inputs, x, now),
+                _ => tile::<K, 1>(weights, inputs, x, now),
+            }
+        }
+        (x, acc) = (&x[step * inputs..], later);
+    }
+}
+
+/// `P` positions.
+///
+/// # Safety
+///
+/// `weights` must hold `inputs.div_ceil(2)` entries, `x` at least `P * inputs`
+/// values, `acc` be `P` long, and `K` be `inputs` or 0.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn tile<const K: usize, const P: usize>(
+    weights: &[WeightPair],
+    inputs: usize,
+    x: &[i16],
+    acc: &mut [Accumulators],
+) {
+    let inputs = if K == 0 { inputs } else { K };
+    let mut sums = [[_mm512_setzero_si512(); 2]; P];
+    let multiply = |sums: &mut [[__m512i; 2]; P], pair: usize, read: &dyn Fn(usize) -> i32| {
+        // SAFETY: callers pass a `pair` below `inputs.div_ceil(2)`, and an entry
+        // is two aligned registers long.
+        let weights = unsafe {
+            let weights = weights.as_ptr().add(pair).cast::<__m512i>();
+            [
+                _mm512_load_si512(weights),
+                _mm512_load_si512(weights.add(1)),
+            ]
+        };
+        for (position, sums) in sums.iter_mut().enumerate() {
+            let x = _mm512_set1_epi32(read(position));
+            sums[0] = _mm512_dpwssd_epi32(sums[0], weights[0], x);
+            sums[1] = _mm512_dpwssd_epi32(sums[1], weights[1], x);
+        }
+    };
+    for pair in 0..inputs / 2 {
+        // SAFETY: `2 * pair + 1 < inputs`, so both values are the position's.
+        multiply(&mut sums, pair, &|position| unsafe {
+            x.as_ptr()
+                .add(position * inputs + 2 * pair)
+                .cast::<i32>()
+                .read_unaligned()
+        });
+    }
+    if inputs % 2 == 1 {
+        multiply(&mut sums, inputs / 2, &|position| {
+            i32::from(x[(position + 1) * inputs - 1] as u16)
+        });
+    }
+    for (acc, sums) in acc.iter_mut().zip(sums) {
+        // SAFETY: `Accumulators` is two aligned registers.
+        unsafe {
+            let acc = acc.0.as_mut_ptr().cast::<__m512i>();
+            _mm512_store_si512(acc, sums[0]);
+            _mm512_store_si512(acc.add(1), sums[1]);
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn finish(acc: &[Accumulators], epilogue: &Epilogue<'_>, add: Option<&[i16]>, output: &mut [i16]) {
+    scalar::finish(acc, epilogue, add, output);
+}
+
+/// Channels of a depthwise layer in one register.
+const WIDTH: usize = 32;
+
+/// A register of i16 pairs: the low and the high half of what interleaving two
+/// registers gives. Packing i32 results undoes the order.
+type Pairs = [__m512i; 2];
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn interleave(a: __m512i, b: __m512i) -> Pairs {
+    [_mm512_unpacklo_epi16(a, b), _mm512_unpackhi_epi16(a, b)]
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn multiply_add(acc: Pairs, x: Pairs, weights: Pairs) -> Pairs {
+    [
+        _mm512_dpwssd_epi32(acc[0], x[0], weights[0]),
+        _mm512_dpwssd_epi32(acc[1], x[1], weights[1]),
+    ]
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn load(values: &[i16]) -> __m512i {
+    let values: &[i16; WIDTH] = values[..WIDTH].try_into().unwrap();
+    // SAFETY: the array is one register long.
+    unsafe { _mm512_loadu_si512(values.as_ptr().cast()) }
+}
+
+/// 32 values of i32 in the order of [`Pairs`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn load_wide<T>(values: &[T; WIDTH]) -> Pairs {
+    const { assert!(size_of::<T>() == 4) };
+    // SAFETY: the array is two registers long.
+    let [a, b] = unsafe {
+        let values = values.as_ptr().cast::<__m512i>();
+        [
+            _mm512_loadu_si512(values),
+            _mm512_loadu_si512(values.add(1)),
+        ]
+    };
+    [
+        _mm512_shuffle_i32x4::<0b10_00_10_00>(a, b),
+        _mm512_shuffle_i32x4::<0b11_01_11_01>(a, b),
+    ]
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn depthwise_row(layer: &Depthwise, rows: [&[i16]; 3], output: &mut [i16]) {
+    let channels = layer.channels;
+    let width = output.len() / channels;
+    let whole = channels - channels % WIDTH;
+    let zero = _mm512_setzero_si512();
+    for first in (0..whole).step_by(WIDTH) {
+        let tap = |k: usize| load(&layer.weights[k * channels + first..]);
+        let upper: [Pairs; 3] = std::array::from_fn(|dx| interleave(tap(dx), tap(3 + dx)));
+        let (lower, last) = (interleave(tap(6), tap(7)), interleave(tap(8), zero));
+        let offsets = load_wide(layer.offsets[first..][..WIDTH].try_into().unwrap());
+        let shifts = load_wide(layer.shifts[first..][..WIDTH].try_into().unwrap());
+        // One column: the upper two rows interleaved, and the lower row.
+        let column = |x: usize| {
+            if x >= width {
+                return ([zero; 2], zero);
+            }
+            let [above, at, below] = rows.map(|row| load(&row[x * channels + first..]));
+            (interleave(above, at), below)
+        };
+        let (mut left, mut middle) = (([zero; 2], zero), column(0));
+        for x in 0..width {
+            let right = column(x + 1);
+            let mut acc = multiply_add(offsets, left.0, upper[0]);
+            acc = multiply_add(acc, middle.0, upper[1]);
+            acc = multiply_add(acc, right.0, upper[2]);
+            acc = multiply_add(acc, interleave(left.1, middle.1), lower);
+            acc = multiply_add(acc, interleave(right.1, zero), last);
+            let mut y = _mm512_packs_epi32(
+                _mm512_srav_epi32(acc[0], shifts[0]),
+                _mm512_srav_epi32(acc[1], shifts[1]),
+            );
+            if layer.leaky {
+                y = _mm512_max_epi16(y, _mm512_srai_epi16::<LEAKY_SHIFT>(y));
+            }
+            let output: &mut [i16; WIDTH] = (&mut output[x * channels + first..][..WIDTH])
+                .try_into()
+                .unwrap();
+            // SAFETY: the array is one register long.
+            unsafe { _mm512_storeu_si512(output.as_mut_ptr().cast(), y) };
+            (left, middle) = (middle, right);
+        }
+    }
+    if whole < channels {
+        scalar::depthwise_row(layer, rows, whole, output);
+    }
+}

@@ -1,0 +1,84 @@
+//! The inner loops, one file per instruction set.
+//!
+//! A [`Kernel`] has three loops; everything around them (blocking, threads,
+//! borders between rows) is written once in `network`. Adding an instruction
+//! set is a file here, a line in [`of`] and a [`Level`].
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod scalar;
+
+use super::level::Level;
+use super::weights::{Activation, Depthwise, Lanes, WeightPair};
+
+/// Most positions that [`Kernel::accumulate`] takes at once.
+pub const TILE: usize = 12;
+
+/// The accumulators of one position and one block of outputs.
+pub type Accumulators = Lanes<i32>;
+
+/// What [`Kernel::finish`] makes of a block's accumulators, and where it goes.
+pub struct Epilogue<'a> {
+    /// Biases with the rounding term.
+    pub offsets: &'a Lanes<i32>,
+    /// Right shifts.
+    pub shifts: &'a Lanes<u32>,
+    /// What follows the layer.
+    pub activation: Activation,
+    /// First channel to store.
+    pub channel: usize,
+    /// Channels to store, at most as many as the block has.
+    pub count: usize,
+    /// Channels of the tensor stored to.
+    pub stride: usize,
+}
+
+/// The loops that depend on the instruction set. All implementations must
+/// equal [`scalar::Scalar`] in every bit.
+pub trait Kernel: Send + Sync + std::fmt::Debug {
+    /// Multiplies the packed weights of one block with at most [`TILE`]
+    /// positions of `inputs` channels each: one `acc` entry per position.
+    fn accumulate(
+        &self,
+        weights: &[WeightPair],
+        inputs: usize,
+        x: &[i16],
+        acc: &mut [Accumulators],
+    );
+
+    /// Rounds, shifts, saturates and activates accumulators and stores them,
+    /// after adding the same channels of `add`. `output` and `add` start at the
+    /// first accumulator's position.
+    fn finish(
+        &self,
+        acc: &[Accumulators],
+        epilogue: &Epilogue<'_>,
+        add: Option<&[i16]>,
+        output: &mut [i16],
+    );
+
+    /// One row of a depthwise layer from the rows above, at and below it.
+    fn depthwise_row(&self, layer: &Depthwise, rows: [&[i16]; 3], output: &mut [i16]);
+}
+
+/// The kernel of a level, if this processor has the instructions.
+pub fn of(level: Level) -> Option<Box<dyn Kernel>> {
+    match level {
+        Level::Scalar => Some(Box::new(scalar::Scalar)),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => Some(Box::new(avx2::Avx2::new()?)),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => Some(Box::new(avx512::Avx512::new()?)),
+        _ => None,
+    }
+}
+
+/// What [`Kernel::accumulate`] may rely on.
+fn assert_tile(weights: &[WeightPair], inputs: usize, x: &[i16], acc: &[Accumulators]) {
+    assert!(
+        weights.len() == inputs.div_ceil(2) && x.len() == inputs * acc.len(),
+        "a tile of other sizes"
+    );
+}

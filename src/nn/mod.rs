@@ -1,0 +1,26 @@
+//! The integer inference engine: runs an [`IntegerNetwork`] on tensors of i16.
+//!
+//! It owns all arithmetic on activations and knows nothing of pictures, files
+//! or entropy coding. A network is prepared once (`plan` checks it and fuses
+//! its layers into steps, `weights` packs them) and then run any number of
+//! times (`network`). The inner loops live in `kernel`; its scalar
+//! implementation is the specification, and every other one equals it bit for
+//! bit, so a result depends neither on the processor nor on the thread count.
+//!
+//! [`IntegerNetwork`]: crate::model::IntegerNetwork
+
+mod kernel;
+mod level;
+mod network;
+mod plan;
+mod requant;
+mod shuffle;
+mod tensor;
+mod weights;
+
+#[cfg(test)]
+mod tests;
+
+pub use level::Level;
+pub use network::Network;
+pub use tensor::Tensor;

@@ -1,0 +1,240 @@
+//! From a network's description to the steps that run: checks every size, and
+//! fuses what would otherwise be a pass over memory of its own.
+
+use super::requant::Gate;
+use super::weights::{Activation, Depthwise, Pointwise};
+use crate::model::layer::sites;
+use crate::model::quality::ANCHORS;
+use crate::model::{IntegerNetwork, Layer, SiteParams};
+use crate::{Error, Result};
+
+/// Largest shift a model may ask for.
+const MAX_SHIFT: u8 = 30;
+
+/// One pass over a tensor.
+#[derive(Debug)]
+pub enum Step {
+    /// A 1x1 layer and the activation behind it.
+    Pointwise(Pointwise),
+    /// A depthwise layer and the activation behind it.
+    Depthwise(Depthwise),
+    /// A leaky ReLU that follows nothing it could be fused with.
+    LeakyRelu,
+    /// A gate that follows nothing it could be fused with.
+    Gate {
+        /// Channels written; twice as many are read.
+        channels: usize,
+        /// The arithmetic.
+        gate: Gate,
+    },
+    /// 2x2 space to depth.
+    Unshuffle,
+    /// 2x2 depth to space.
+    Shuffle,
+    /// Adds the input to what the steps make of it; a pointwise step at the end
+    /// does so while it stores.
+    Residual(Vec<Step>),
+}
+
+/// The steps of a network, or what is wrong with it.
+pub fn plan(network: &IntegerNetwork) -> Result<Vec<Step>> {
+    let expected = sites(&network.layers).len();
+    if network.params.len() != expected {
+        return Err(Error::Model(format!(
+            "{} sets of parameters for {expected} layers",
+            network.params.len()
+        )));
+    }
+    let mut planner = Planner {
+        params: network.params.iter(),
+        channels: None,
+        halvings: 0,
+    };
+    planner.list(&network.layers)
+}
+
+/// Walks the layers with what is known of the tensor between them.
+struct Planner<'a> {
+    params: std::slice::Iter<'a, SiteParams>,
+    /// `None` until a layer says what it reads.
+    channels: Option<usize>,
+    /// How often the resolution has been halved; negative where doubled.
+    halvings: i32,
+}
+
+impl Planner<'_> {
+    fn list(&mut self, layers: &[Layer]) -> Result<Vec<Step>> {
+        let mut steps = Vec::new();
+        let mut layers = layers.iter().peekable();
+        while let Some(layer) = layers.next() {
+            let leaky = layers.peek() == Some(&&Layer::LeakyRelu);
+            let gate = match layers.peek() {
+                Some(&&Layer::Gate { channels }) => Some(channels),
+                _ => None,
+            };
+            let fuses = match layer {
+                Layer::Pointwise { .. } => leaky || gate.is_some(),
+                Layer::Depthwise { .. } => leaky,
+                _ => false,
+            };
+            steps.push(self.step(layer, leaky, gate)?);
+            if fuses {
+                layers.next();
+            }
+        }
+        Ok(steps)
+    }
+
+    /// The step of `layer`, with the activation that follows it where the layer
+    /// can absorb one.
+    fn step(&mut self, layer: &Layer, leaky: bool, gate: Option<usize>) -> Result<Step> {
+        Ok(match *layer {
+            Layer::Pointwise { inputs, outputs } => {
+                self.reads(layer, inputs)?;
+                self.writes(outputs)?;
+                let Some(SiteParams::Pointwise {
+                    weights,
+                    shifts,
+                    biases,
+                }) = self.params.next()
+                else {
+                    return Err(unlike(layer));
+                };
+                let count = inputs.checked_mul(outputs);
+                check_lengths(layer, weights.len(), count, shifts, outputs)?;
+                if Some(biases.len()) != outputs.checked_mul(ANCHORS) {
+                    return Err(unlike(layer));
+                }
+                let activation = match gate {
+                    Some(channels) => Activation::Gate(self.gate(channels)?),
+                    None if leaky => Activation::LeakyRelu,
+                    None => Activation::None,
+                };
+                Step::Pointwise(Pointwise::new(
+                    inputs,
+                    outputs,
+                    (weights, shifts, biases),
+                    activation,
+                ))
+            }
+            Layer::Depthwise { channels } => {
+                self.reads(layer, channels)?;
+                let Some(SiteParams::Depthwise {
+                    weights,
+                    shifts,
+                    biases,
+                }) = self.params.next()
+                else {
+                    return Err(unlike(layer));
+                };
+                check_lengths(
+                    layer,
+                    weights.len(),
+                    channels.checked_mul(9),
+                    shifts,
+                    channels,
+                )?;
+                if biases.len() != channels {
+                    return Err(unlike(layer));
+                }
+                Step::Depthwise(Depthwise::new(weights, shifts, biases, leaky))
+            }
+            Layer::LeakyRelu => Step::LeakyRelu,
+            Layer::Gate { channels } => Step::Gate {
+                channels,
+                gate: self.gate(channels)?,
+            },
+            Layer::Unshuffle => {
+                self.halvings += 1;
+                if let Some(channels) = self.channels {
+                    self.writes(channels.saturating_mul(4))?;
+                }
+                Step::Unshuffle
+            }
+            Layer::Shuffle => {
+                self.halvings -= 1;
+                if let Some(channels) = self.channels {
+                    if !channels.is_multiple_of(4) {
+                        return Err(Error::Model(format!("{channels} channels to shuffle")));
+                    }
+                    self.writes(channels / 4)?;
+                }
+                Step::Shuffle
+            }
+            Layer::Residual(ref body) => {
+                self.channels = self.channels.or_else(|| fixed_inputs(layer));
+                let before = (self.channels, self.halvings);
+                let steps = self.list(body)?;
+                if before.0.is_none() || before != (self.channels, self.halvings) {
+                    return Err(Error::Model("a residual does not keep its shape".into()));
+                }
+                Step::Residual(steps)
+            }
+        })
+    }
+
+    /// A gate's parameters.
+    fn gate(&mut self, channels: usize) -> Result<Gate> {
+        let layer = Layer::Gate { channels };
+        self.reads(&layer, channels.saturating_mul(2))?;
+        self.writes(channels)?;
+        match self.params.next() {
+            Some(&SiteParams::Gate { limit, shift })
+                if limit >= 0 && (1..=MAX_SHIFT).contains(&shift) =>
+            {
+                Ok(Gate {
+                    limit,
+                    shift: u32::from(shift),
+                })
+            }
+            _ => Err(unlike(&layer)),
+        }
+    }
+
+    fn reads(&mut self, layer: &Layer, channels: usize) -> Result<()> {
+        match self.channels {
+            Some(have) if have != channels => {
+                Err(Error::Model(format!("{layer:?} behind {have} channels")))
+            }
+            _ => self.writes(channels),
+        }
+    }
+
+    fn writes(&mut self, channels: usize) -> Result<()> {
+        // The bound keeps every size computed from a channel count far from
+        // overflow.
+        if channels == 0 || channels > 1 << 20 {
+            return Err(Error::Model(format!("a tensor of {channels} channels")));
+        }
+        self.channels = Some(channels);
+        Ok(())
+    }
+}
+
+/// The channels a layer must read, where the layer alone says so.
+fn fixed_inputs(layer: &Layer) -> Option<usize> {
+    match *layer {
+        Layer::Pointwise { inputs, .. } => Some(inputs),
+        Layer::Depthwise { channels } => Some(channels),
+        Layer::Gate { channels } => channels.checked_mul(2),
+        Layer::Residual(ref body) => body.first().and_then(fixed_inputs),
+        Layer::LeakyRelu | Layer::Unshuffle | Layer::Shuffle => None,
+    }
+}
+
+fn check_lengths(
+    layer: &Layer,
+    weights: usize,
+    expected: Option<usize>,
+    shifts: &[u8],
+    outputs: usize,
+) -> Result<()> {
+    let fits = Some(weights) == expected
+        && shifts.len() == outputs
+        && shifts.iter().all(|&shift| shift <= MAX_SHIFT);
+    fits.then_some(()).ok_or_else(|| unlike(layer))
+}
+
+fn unlike(layer: &Layer) -> Error {
+    Error::Model(format!("parameters that do not fit {layer:?}"))
+}

@@ -1,0 +1,270 @@
+//! Every level against a transcription of the layers' documentation.
+
+mod bad_models;
+mod naive;
+
+use super::{Level, Network, Tensor};
+use crate::model::layer::sites;
+use crate::model::quality::ANCHORS;
+use crate::model::{Arch, IntegerNetwork, Layer, Part, QualityIndex, SiteParams};
+use Layer::{Depthwise, Gate, LeakyRelu, Pointwise, Residual, Shuffle, Unshuffle};
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// How the values of a test are drawn.
+#[derive(Debug, Clone, Copy)]
+enum Values {
+    /// Any i16: sums overflow now and then.
+    Full,
+    /// The two ends of i16: every pair of products overflows.
+    Extreme,
+    /// Only `i16::MIN`, whose pair of squares is just outside i32.
+    Lowest,
+    /// Small enough that outputs use the range of i16 without clinging to its ends.
+    Moderate,
+}
+
+impl Values {
+    const ALL: [Values; 4] = [
+        Values::Full,
+        Values::Extreme,
+        Values::Lowest,
+        Values::Moderate,
+    ];
+
+    fn i16(self, random: &mut Random) -> i16 {
+        let bits = random.next();
+        match self {
+            Values::Full => bits as i16,
+            Values::Extreme if bits.is_multiple_of(2) => i16::MAX,
+            Values::Extreme | Values::Lowest => i16::MIN,
+            Values::Moderate => bits as i16 >> 5,
+        }
+    }
+
+    fn tensor(self, height: usize, width: usize, channels: usize, random: &mut Random) -> Tensor {
+        let mut tensor = Tensor::new(height, width, channels);
+        tensor.data.fill_with(|| self.i16(random));
+        tensor
+    }
+
+    fn network(self, layers: &[Layer], random: &mut Random) -> IntegerNetwork {
+        let mut draw = |count| (0..count).map(|_| self.i16(random)).collect::<Vec<_>>();
+        let params = sites(layers)
+            .iter()
+            .map(|site| match *site.layer {
+                Pointwise { inputs, outputs } => SiteParams::Pointwise {
+                    weights: draw(inputs * outputs),
+                    shifts: self.shifts(&draw(outputs)),
+                    biases: self.biases(&draw(2 * ANCHORS * outputs)),
+                },
+                Depthwise { channels } => SiteParams::Depthwise {
+                    weights: draw(9 * channels),
+                    shifts: self.shifts(&draw(channels)),
+                    biases: self.biases(&draw(2 * channels)),
+                },
+                _ => SiteParams::Gate {
+                    limit: draw(1)[0].saturating_abs(),
+                    shift: match self {
+                        Values::Moderate => 10,
+                        _ => draw(1)[0].unsigned_abs() as u8 % 30 + 1,
+                    },
+                },
+            })
+            .collect();
+        IntegerNetwork {
+            layers: layers.to_vec(),
+            params,
+        }
+    }
+
+    fn shifts(self, drawn: &[i16]) -> Vec<u8> {
+        drawn
+            .iter()
+            .map(|&x| match self {
+                Values::Moderate => 10 + (x & 3) as u8,
+                _ => (x.unsigned_abs() % 31) as u8,
+            })
+            .collect()
+    }
+
+    fn biases(self, drawn: &[i16]) -> Vec<i32> {
+        drawn
+            .chunks_exact(2)
+            .map(|x| {
+                i32::from(x[0]) << 16
+                    >> if matches!(self, Values::Moderate) {
+                        8
+                    } else {
+                        0
+                    }
+                    | i32::from(x[1]) & 0xff
+            })
+            .collect()
+    }
+}
+
+/// Runs layers with every kind of values at every level.
+fn check(layers: &[Layer], sizes: (usize, usize), channels: usize) {
+    let mut random = Random(channels as u64);
+    for values in Values::ALL {
+        let network = values.network(layers, &mut random);
+        let input = values.tensor(sizes.0, sizes.1, channels, &mut random);
+        let quality = QualityIndex(random.next() as u8);
+        let expected = naive::run(&network, &input, quality);
+        for level in Level::available() {
+            let got = Network::new(&network, level).unwrap().run(&input, quality);
+            assert!(got == expected, "{level:?} {values:?} {sizes:?} {layers:?}");
+        }
+    }
+}
+
+#[test]
+fn pointwise_layers_of_every_shape_equal_the_documentation() {
+    let inputs = [
+        1, 2, 3, 31, 32, 63, 64, 65, 96, 127, 128, 192, 256, 384, 512,
+    ];
+    let outputs = [1, 15, 16, 17, 31, 32, 33, 64, 95, 96, 130];
+    for (index, inputs) in inputs.into_iter().enumerate() {
+        for (turn, outputs) in outputs.into_iter().enumerate() {
+            // Every remainder of the tile, spread over the table.
+            let positions = (index * 11 + turn) % 40 + 1;
+            check(&[Pointwise { inputs, outputs }], (1, positions), inputs);
+        }
+    }
+}
+
+#[test]
+fn every_count_of_positions_equals_the_documentation() {
+    for positions in (1..=40).chain([95, 96, 97, 200]) {
+        for inputs in [64, 70, 71] {
+            let layer = Pointwise {
+                inputs,
+                outputs: 40,
+            };
+            check(&[layer], (1, positions), inputs);
+        }
+    }
+}
+
+#[test]
+fn pointwise_layers_fuse_with_what_follows() {
+    for (inputs, outputs) in [(64, 64), (96, 96), (64, 18), (33, 34), (128, 80)] {
+        let pointwise = Pointwise { inputs, outputs };
+        let gate = Gate {
+            channels: outputs / 2,
+        };
+        let back = Pointwise {
+            inputs: outputs,
+            outputs: inputs,
+        };
+        check(&[pointwise.clone(), LeakyRelu], (3, 7), inputs);
+        check(&[pointwise.clone(), gate.clone()], (5, 5), inputs);
+        check(
+            &[Residual(vec![pointwise.clone(), LeakyRelu, back.clone()])],
+            (5, 5),
+            inputs,
+        );
+        check(
+            &[Residual(vec![pointwise, back, LeakyRelu])],
+            (5, 5),
+            inputs,
+        );
+    }
+    let square = Pointwise {
+        inputs: 48,
+        outputs: 96,
+    };
+    check(&[Residual(vec![square, Gate { channels: 48 }])], (5, 5), 48);
+}
+
+#[test]
+fn depthwise_layers_equal_the_documentation() {
+    for channels in [1, 16, 31, 32, 33, 48, 64, 96, 128] {
+        for sizes in [(1, 1), (1, 2), (2, 1), (3, 3), (4, 13)] {
+            check(&[Depthwise { channels }], sizes, channels);
+            check(&[Depthwise { channels }, LeakyRelu], sizes, channels);
+        }
+    }
+}
+
+#[test]
+fn layers_without_parameters_equal_the_documentation() {
+    check(&[], (2, 3), 5);
+    check(&[LeakyRelu], (2, 3), 5);
+    check(&[Unshuffle], (4, 6), 5);
+    check(&[Shuffle], (3, 2), 20);
+    check(&[Gate { channels: 7 }], (3, 2), 14);
+    check(&[Residual(vec![Depthwise { channels: 7 }])], (3, 2), 7);
+    check(
+        &[
+            Depthwise { channels: 4 },
+            Residual(vec![]),
+            Residual(vec![Unshuffle, LeakyRelu, Shuffle]),
+            Residual(vec![Residual(vec![LeakyRelu])]),
+        ],
+        (2, 2),
+        4,
+    );
+}
+
+#[test]
+fn every_part_of_the_codec_is_the_same_on_any_level_and_thread_count() {
+    let arch = Arch {
+        channels: 128,
+        analysis_blocks: 3,
+        synthesis_blocks: 3,
+        latents: 256,
+        hyper_channels: 128,
+        hyper_latents: 96,
+    };
+    let mut random = Random(7);
+    for part in Part::ALL {
+        let layers = arch.layers(part);
+        let network = Values::Moderate.network(&layers, &mut random);
+        let input = Values::Moderate.tensor(8, 12, arch.input_channels(part), &mut random);
+        let quality = QualityIndex(100);
+        let expected = naive::run(&network, &input, quality);
+        for level in Level::available() {
+            let network = Network::new(&network, level).unwrap();
+            for threads in [1, 2, 5] {
+                let pool = rayon::ThreadPoolBuilder::new()
+                    .num_threads(threads)
+                    .build()
+                    .unwrap();
+                let got = pool.install(|| network.run(&input, quality));
+                assert!(got == expected, "{part:?} {level:?} {threads} threads");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_empty_tensor_stays_empty() {
+    let layers = [
+        Pointwise {
+            inputs: 4,
+            outputs: 8,
+        },
+        Depthwise { channels: 8 },
+        Shuffle,
+        Unshuffle,
+    ];
+    let network = Values::Full.network(&layers, &mut Random(1));
+    for (height, width) in [(0, 0), (0, 4), (4, 0)] {
+        let y = Network::new(&network, Level::best())
+            .unwrap()
+            .run(&Tensor::new(height, width, 4), QualityIndex(0));
+        assert_eq!(y, Tensor::new(height, width, 8));
+    }
+}

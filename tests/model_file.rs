@@ -1,0 +1,84 @@
+//! Model files: what is written is read, and what is wrong is refused.
+
+#[path = "support/synthetic.rs"]
+mod synthetic;
+
+use aecodec::Error;
+use aecodec::model::{Model, QualityIndex, SiteParams};
+use proptest::prelude::*;
+
+fn tiny() -> Model {
+    synthetic::model(synthetic::TINY)
+}
+
+#[test]
+fn a_model_survives_its_file() {
+    let model = tiny();
+    let bytes = model.write();
+    assert_eq!(bytes, model.write());
+    assert_eq!(Model::read(&bytes).unwrap(), model);
+}
+
+#[test]
+fn unsound_numbers_are_refused() {
+    let spoil = |change: fn(&mut Model)| {
+        let mut model = tiny();
+        change(&mut model);
+        assert!(matches!(Model::read(&model.write()), Err(Error::Model(_))));
+    };
+    spoil(|model| model.name = "two words".into());
+    spoil(|model| model.name = String::new());
+    spoil(|model| model.y_step_log2[0] = i16::MAX);
+    spoil(|model| model.z_step_log2[0] = i16::MIN);
+    spoil(|model| model.quality_map[3] = 200);
+    spoil(|model| model.arch.channels = 1 << 40);
+    spoil(|model| model.arch.synthesis_blocks += 1);
+    spoil(|model| model.arch.analysis_blocks = 0);
+    spoil(|model| {
+        for params in &mut model.networks[0].params {
+            if let SiteParams::Pointwise { shifts, .. } = params {
+                shifts[0] = 31;
+            }
+        }
+    });
+    for (limit, shift) in [(0, 3), (-5, 3), (5, 0), (5, 31)] {
+        let mut model = tiny();
+        for params in &mut model.networks[0].params {
+            if let SiteParams::Gate { limit: l, shift: s } = params {
+                (*l, *s) = (limit, shift);
+            }
+        }
+        assert!(matches!(Model::read(&model.write()), Err(Error::Model(_))));
+    }
+}
+
+#[test]
+fn truncated_files_are_refused() {
+    let bytes = tiny().write();
+    for length in (0..bytes.len()).step_by(97) {
+        assert!(matches!(Model::read(&bytes[..length]), Err(Error::Model(_))), "{length}");
+    }
+}
+
+#[test]
+fn qualities_between_whole_ones_interpolate() {
+    let mut model = tiny();
+    model.quality_map = (0..=100).map(|quality| quality * 2).collect();
+    assert_eq!(model.quality_index(0.0), Some(QualityIndex(0)));
+    assert_eq!(model.quality_index(50.0), Some(QualityIndex(100)));
+    assert_eq!(model.quality_index(50.5), Some(QualityIndex(101)));
+    assert_eq!(model.quality_index(100.0), Some(QualityIndex(200)));
+    for outside in [-0.1, 100.1, f32::NAN, f32::INFINITY] {
+        assert_eq!(model.quality_index(outside), None);
+    }
+}
+
+proptest! {
+    #[test]
+    fn damaged_files_do_not_panic(position in 0usize..20_000, value in any::<u8>()) {
+        let mut bytes = tiny().write();
+        let position = position % bytes.len();
+        bytes[position] = value;
+        let _ = Model::read(&bytes);
+    }
+}

@@ -1,0 +1,103 @@
+//! Models with random weights, equal on every machine: enough to test and time
+//! everything but the quality of pictures.
+
+use aecodec::entropy::ScaleTables;
+use aecodec::model::layer::{Layer, sites};
+use aecodec::model::quality::{ANCHORS, LOG2_BITS};
+use aecodec::model::{Arch, IntegerNetwork, Model, Part, SiteParams};
+
+/// A linear congruential generator.
+pub struct Random(pub u64);
+
+impl Random {
+    /// A number in `-most..=most`.
+    pub fn within(&mut self, most: i32) -> i32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) as i64 % (2 * i64::from(most) + 1)) as i32 - most
+    }
+}
+
+/// The smallest network that has every kind of layer.
+pub const TINY: Arch = Arch {
+    channels: 8,
+    analysis_blocks: 1,
+    synthesis_blocks: 1,
+    latents: 6,
+    hyper_channels: 5,
+    hyper_latents: 3,
+};
+
+/// A model of the given shape.
+pub fn model(arch: Arch) -> Model {
+    let mut random = Random(0x5eed);
+    let networks = Part::ALL.map(|part| network(&arch, part, &mut random));
+    let falling = |channels: usize, first: i16, by: i16| {
+        (0..ANCHORS * channels)
+            .map(|i| first - by * (i / channels) as i16 + (i % channels) as i16 % 7)
+            .collect()
+    };
+    Model {
+        name: "synthetic".into(),
+        networks,
+        y_step_log2: falling(arch.latents, 12 << LOG2_BITS, 700),
+        z_step_log2: falling(arch.hyper_latents, 10 << LOG2_BITS, 300),
+        z_scale_log2: falling(arch.hyper_latents, 1 << LOG2_BITS, -300),
+        tables: ScaleTables::logistic(),
+        quality_map: (0..=100).map(|quality| (quality * 255 / 100) as u8).collect(),
+        arch,
+    }
+}
+
+fn network(arch: &Arch, part: Part, random: &mut Random) -> IntegerNetwork {
+    let layers = arch.layers(part);
+    let all = sites(&layers);
+    let last = all.len() - 1;
+    let predicts_latents = matches!(part, Part::Prior | Part::Context);
+    let params = all
+        .iter()
+        .enumerate()
+        .map(|(i, site)| {
+            let mut params = site_params(site.layer, random);
+            if let SiteParams::Pointwise { biases, shifts, .. } = &mut params
+                && predicts_latents
+                && i == last
+            {
+                // The second half of the outputs is the log2 of scales.
+                let outputs = shifts.len();
+                for (bias, shift) in biases
+                    .iter_mut()
+                    .zip(shifts.iter().cycle())
+                    .enumerate()
+                    .filter_map(|(o, pair)| (o % outputs >= outputs / 2).then_some(pair))
+                {
+                    *bias += (10 << LOG2_BITS) << shift;
+                }
+            }
+            params
+        })
+        .collect();
+    IntegerNetwork { layers, params }
+}
+
+/// Weights that keep the size of what they are applied to.
+fn site_params(layer: &Layer, random: &mut Random) -> SiteParams {
+    const SHIFT: u8 = 13;
+    let mut numbers =
+        |count: usize, most: i32| -> Vec<i32> { (0..count).map(|_| random.within(most)).collect() };
+    let weights = |numbers: Vec<i32>| numbers.into_iter().map(|w| w as i16).collect();
+    let most = |inputs: usize| (1 << SHIFT) * 7 / (4 * inputs as u32).isqrt() as i32 / 2;
+    match *layer {
+        Layer::Pointwise { inputs, outputs } => SiteParams::Pointwise {
+            weights: weights(numbers(outputs * inputs, most(inputs))),
+            shifts: vec![SHIFT; outputs],
+            biases: numbers(ANCHORS * outputs, 200 << SHIFT),
+        },
+        Layer::Depthwise { channels } => SiteParams::Depthwise {
+            weights: weights(numbers(9 * channels, most(9))),
+            shifts: vec![SHIFT; channels],
+            biases: numbers(channels, 200 << SHIFT),
+        },
+        Layer::Gate { .. } => SiteParams::Gate { limit: 4 << 11, shift: 12 },
+        _ => unreachable!("not a site"),
+    }
+}
