@@ -11,11 +11,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 
 /// Parameters of the usual size; speed does not depend on their values.
 fn with_parameters(layers: Vec<Layer>) -> IntegerNetwork {
-    let weights = |count: usize| {
-        (0..count)
-            .map(|i| (i * 7919 % 8191) as i16 - 4096)
-            .collect()
-    };
+    let weights = |count: usize| (0..count).map(|i| (i * 7919 % 8191) as i16 - 4096).collect();
     let params = sites(&layers)
         .iter()
         .map(|site| match *site.layer {
@@ -29,10 +25,7 @@ fn with_parameters(layers: Vec<Layer>) -> IntegerNetwork {
                 shifts: vec![14; channels],
                 biases: vec![1000; channels],
             },
-            _ => SiteParams::Gate {
-                limit: 4096,
-                shift: 10,
-            },
+            _ => SiteParams::Gate { limit: 4096, shift: 10 },
         })
         .collect();
     IntegerNetwork { layers, params }
@@ -67,17 +60,9 @@ fn kernels(criterion: &mut Criterion) {
     let pointwise = |inputs, outputs| Layer::Pointwise { inputs, outputs };
     let layers = [
         ("1x1 128", vec![pointwise(128, 128)], 128),
-        (
-            "1x1 128, gate",
-            vec![pointwise(128, 256), Layer::Gate { channels: 128 }],
-            128,
-        ),
+        ("1x1 128, gate", vec![pointwise(128, 256), Layer::Gate { channels: 128 }], 128),
         ("1x1 512 to 256", vec![pointwise(512, 256)], 512),
-        (
-            "3x3 depthwise 128",
-            vec![Layer::Depthwise { channels: 128 }],
-            128,
-        ),
+        ("3x3 depthwise 128", vec![Layer::Depthwise { channels: 128 }], 128),
     ];
     for (name, layers, channels) in layers {
         measure(criterion, name, layers, (height, width, channels));

@@ -69,9 +69,8 @@ fn walk(
     symbols: &mut impl Symbols,
 ) -> Result<Tensor> {
     let arch = &model.model().arch;
-    let run = |part, input: &Tensor| -> Result<Tensor> {
-        Ok(model.network(part)?.run(input, quantiser.quality))
-    };
+    let run =
+        |part, input: &Tensor| -> Result<Tensor> { Ok(model.network(part)?.run(input, quantiser.quality)) };
 
     let mut z_hat =
         Tensor::new(height.div_ceil(HYPER_STRIDE), width.div_ceil(HYPER_STRIDE), arch.hyper_latents);

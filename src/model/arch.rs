@@ -92,27 +92,15 @@ impl Part {
 fn block(c: usize) -> [Layer; 2] {
     [
         Residual(vec![
-            Pointwise {
-                inputs: c,
-                outputs: c,
-            },
+            Pointwise { inputs: c, outputs: c },
             LeakyRelu,
             Depthwise { channels: c },
-            Pointwise {
-                inputs: c,
-                outputs: c,
-            },
+            Pointwise { inputs: c, outputs: c },
         ]),
         Residual(vec![
-            Pointwise {
-                inputs: c,
-                outputs: 2 * c,
-            },
+            Pointwise { inputs: c, outputs: 2 * c },
             Gate { channels: c },
-            Pointwise {
-                inputs: c,
-                outputs: c,
-            },
+            Pointwise { inputs: c, outputs: c },
         ]),
     ]
 }
@@ -120,84 +108,43 @@ fn block(c: usize) -> [Layer; 2] {
 impl Arch {
     /// The layers of one part.
     pub fn layers(&self, part: Part) -> Vec<Layer> {
-        let (c, m, h, n) = (
-            self.channels,
-            self.latents,
-            self.hyper_channels,
-            self.hyper_latents,
-        );
+        let (c, m, h, n) = (self.channels, self.latents, self.hyper_channels, self.hyper_latents);
         let mut list = Vec::new();
         match part {
             Part::Analysis => {
-                list.push(Pointwise {
-                    inputs: PIXEL_CHANNELS,
-                    outputs: c,
-                });
+                list.push(Pointwise { inputs: PIXEL_CHANNELS, outputs: c });
                 list.extend((0..self.analysis_blocks).flat_map(|_| block(c)));
                 list.push(Unshuffle);
-                list.push(Pointwise {
-                    inputs: 4 * c,
-                    outputs: m,
-                });
+                list.push(Pointwise { inputs: 4 * c, outputs: m });
             }
             Part::HyperAnalysis => {
-                list.push(Pointwise {
-                    inputs: m,
-                    outputs: h,
-                });
+                list.push(Pointwise { inputs: m, outputs: h });
                 list.push(LeakyRelu);
                 list.push(Unshuffle);
-                list.push(Pointwise {
-                    inputs: 4 * h,
-                    outputs: h,
-                });
+                list.push(Pointwise { inputs: 4 * h, outputs: h });
                 list.extend(block(h));
                 list.push(Unshuffle);
-                list.push(Pointwise {
-                    inputs: 4 * h,
-                    outputs: n,
-                });
+                list.push(Pointwise { inputs: 4 * h, outputs: n });
             }
             Part::HyperSynthesis => {
-                list.push(Pointwise {
-                    inputs: n,
-                    outputs: 4 * h,
-                });
+                list.push(Pointwise { inputs: n, outputs: 4 * h });
                 list.push(Shuffle);
                 list.extend(block(h));
-                list.push(Pointwise {
-                    inputs: h,
-                    outputs: 4 * h,
-                });
+                list.push(Pointwise { inputs: h, outputs: 4 * h });
                 list.push(Shuffle);
                 list.extend(block(h));
             }
-            Part::Prior => list.push(Pointwise {
-                inputs: h,
-                outputs: 2 * m,
-            }),
+            Part::Prior => list.push(Pointwise { inputs: h, outputs: 2 * m }),
             Part::Context => {
-                list.push(Pointwise {
-                    inputs: h + m,
-                    outputs: h,
-                });
+                list.push(Pointwise { inputs: h + m, outputs: h });
                 list.extend(block(h));
-                list.push(Pointwise {
-                    inputs: h,
-                    outputs: 2 * m,
-                });
+                list.push(Pointwise { inputs: h, outputs: 2 * m });
             }
             Part::Synthesis => {
-                list.push(Pointwise {
-                    inputs: m,
-                    outputs: 4 * c,
-                });
+                list.push(Pointwise { inputs: m, outputs: 4 * c });
                 list.push(Shuffle);
                 list.extend((0..self.synthesis_blocks).flat_map(|_| block(c)));
-                list.push(Pointwise {
-                    inputs: c,
-                    outputs: PIXEL_CHANNELS,
-                });
+                list.push(Pointwise { inputs: c, outputs: PIXEL_CHANNELS });
             }
         }
         list
@@ -219,24 +166,17 @@ impl Arch {
         let pixels_per_input = match part {
             Part::Analysis => PIXEL_BLOCK * PIXEL_BLOCK,
             Part::HyperSynthesis => (LATENT_STRIDE * HYPER_STRIDE).pow(2),
-            Part::HyperAnalysis | Part::Prior | Part::Context | Part::Synthesis => {
-                LATENT_STRIDE.pow(2)
-            }
+            Part::HyperAnalysis | Part::Prior | Part::Context | Part::Synthesis => LATENT_STRIDE.pow(2),
         };
         macs_per_input_position(&self.layers(part)) / pixels_per_input as f64
     }
 
     /// Multiply-accumulates per pixel of everything a decoder runs.
     pub fn decoder_macs_per_pixel(&self) -> f64 {
-        [
-            Part::HyperSynthesis,
-            Part::Prior,
-            Part::Context,
-            Part::Synthesis,
-        ]
-        .map(|part| self.macs_per_pixel(part))
-        .iter()
-        .sum()
+        [Part::HyperSynthesis, Part::Prior, Part::Context, Part::Synthesis]
+            .map(|part| self.macs_per_pixel(part))
+            .iter()
+            .sum()
     }
 }
 

@@ -34,22 +34,13 @@ impl QualityIndex {
     /// Interpolates one row out of `ANCHORS` rows of `width` integers, rounding
     /// halves up: `(a * (STEPS - f) + b * f + STEPS / 2) / STEPS`, floored.
     pub fn lerp<T: Copy + Into<i64>>(self, rows: &[T], width: usize) -> Vec<i32> {
-        assert_eq!(
-            rows.len(),
-            ANCHORS * width,
-            "anchored rows of another width"
-        );
+        assert_eq!(rows.len(), ANCHORS * width, "anchored rows of another width");
         let (anchor, f) = self.split();
-        let (a, b) = (
-            &rows[anchor * width..][..width],
-            &rows[(anchor + 1) * width..][..width],
-        );
+        let (a, b) = (&rows[anchor * width..][..width], &rows[(anchor + 1) * width..][..width]);
         let (f, steps) = (i64::from(f), i64::from(STEPS));
         a.iter()
             .zip(b)
-            .map(|(&a, &b)| {
-                (a.into() * (steps - f) + b.into() * f + steps / 2).div_euclid(steps) as i32
-            })
+            .map(|(&a, &b)| (a.into() * (steps - f) + b.into() * f + steps / 2).div_euclid(steps) as i32)
             .collect()
     }
 }

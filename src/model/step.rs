@@ -5,15 +5,15 @@ use super::quality::LOG2_BITS;
 
 /// `2^(i / 32)` in Q15.
 const COARSE: [u32; 32] = [
-    32768, 33486, 34219, 34968, 35734, 36516, 37316, 38133, 38968, 39821, 40693, 41584, 42495,
-    43425, 44376, 45348, 46341, 47356, 48393, 49452, 50535, 51642, 52773, 53928, 55109, 56316,
-    57549, 58809, 60097, 61413, 62757, 64132,
+    32768, 33486, 34219, 34968, 35734, 36516, 37316, 38133, 38968, 39821, 40693, 41584, 42495, 43425, 44376,
+    45348, 46341, 47356, 48393, 49452, 50535, 51642, 52773, 53928, 55109, 56316, 57549, 58809, 60097, 61413,
+    62757, 64132,
 ];
 /// `2^(i / 1024)` in Q15.
 const FINE: [u32; 32] = [
-    32768, 32790, 32812, 32835, 32857, 32879, 32901, 32924, 32946, 32968, 32991, 33013, 33035,
-    33058, 33080, 33102, 33125, 33147, 33170, 33192, 33215, 33237, 33260, 33282, 33305, 33327,
-    33350, 33372, 33395, 33418, 33440, 33463,
+    32768, 32790, 32812, 32835, 32857, 32879, 32901, 32924, 32946, 32968, 32991, 33013, 33035, 33058, 33080,
+    33102, 33125, 33147, 33170, 33192, 33215, 33237, 33260, 33282, 33305, 33327, 33350, 33372, 33395, 33418,
+    33440, 33463,
 ];
 
 /// A positive quantisation step, `mantissa * 2^(exponent - 15)`.
@@ -31,18 +31,14 @@ impl Step {
         let log2 = log2.clamp(-8 << LOG2_BITS, 14 << LOG2_BITS);
         let fraction = (log2 & ((1 << LOG2_BITS) - 1)) as usize;
         let mantissa = (COARSE[fraction >> 5] * FINE[fraction & 31] + (1 << 14)) >> 15;
-        Step {
-            mantissa: mantissa.min(65535),
-            exponent: log2 >> LOG2_BITS,
-        }
+        Step { mantissa: mantissa.min(65535), exponent: log2 >> LOG2_BITS }
     }
 
     /// `round(symbol * step)`, halves up.
     pub fn dequantize(self, symbol: i32) -> i32 {
         let product = i64::from(symbol) * i64::from(self.mantissa);
         let shift = 15 - self.exponent;
-        ((product + (1 << (shift - 1))) >> shift).clamp(i64::from(i32::MIN), i64::from(i32::MAX))
-            as i32
+        ((product + (1 << (shift - 1))) >> shift).clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
     }
 
     /// `value / step` in units of 1/256, rounded to nearest, halves away from zero.

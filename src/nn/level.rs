@@ -21,10 +21,7 @@ impl Level {
 
     /// The levels this processor has, slowest first. Never empty.
     pub fn available() -> Vec<Level> {
-        Level::ALL
-            .into_iter()
-            .filter(|&level| kernel::of(level).is_some())
-            .collect()
+        Level::ALL.into_iter().filter(|&level| kernel::of(level).is_some()).collect()
     }
 
     /// The fastest level this processor has, or a lower one if the environment
@@ -35,22 +32,16 @@ impl Level {
     /// `scalar`, because whoever sets the variable distrusts something faster.
     pub fn best() -> Level {
         match std::env::var_os("AECODEC_CPU") {
-            Some(name) if !name.is_empty() => Level::at_most(
-                name.to_str()
-                    .and_then(Level::named)
-                    .unwrap_or(Level::Scalar),
-            ),
+            Some(name) if !name.is_empty() => {
+                Level::at_most(name.to_str().and_then(Level::named).unwrap_or(Level::Scalar))
+            }
             _ => Level::at_most(Level::Avx512),
         }
     }
 
     /// The fastest level of this processor that is not above `limit`.
     fn at_most(limit: Level) -> Level {
-        Level::available()
-            .into_iter()
-            .filter(|&level| level <= limit)
-            .max()
-            .unwrap_or(Level::Scalar)
+        Level::available().into_iter().filter(|&level| level <= limit).max().unwrap_or(Level::Scalar)
     }
 
     /// The name `AECODEC_CPU` knows a level by.
@@ -64,9 +55,7 @@ impl Level {
     }
 
     fn named(name: &str) -> Option<Level> {
-        Level::ALL
-            .into_iter()
-            .find(|level| level.name().eq_ignore_ascii_case(name))
+        Level::ALL.into_iter().find(|level| level.name().eq_ignore_ascii_case(name))
     }
 }
 

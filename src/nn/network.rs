@@ -31,10 +31,7 @@ impl Network {
     pub fn new(network: &IntegerNetwork, level: Level) -> Result<Network> {
         let kernel = kernel::of(level)
             .ok_or_else(|| Error::Parameter(format!("this processor has no {}", level.name())))?;
-        Ok(Network {
-            steps: plan(network)?,
-            kernel,
-        })
+        Ok(Network { steps: plan(network)?, kernel })
     }
 
     /// What the network makes of `input` at a quality. The result depends on
@@ -43,16 +40,8 @@ impl Network {
     /// Panics if `input` does not have the channels the network reads, or if a
     /// size that is to be halved is odd.
     pub fn run(&self, input: &Tensor, quality: QualityIndex) -> Tensor {
-        assert_eq!(
-            input.data.len(),
-            input.positions() * input.channels,
-            "a tensor's data against its sizes"
-        );
-        let mut run = Run {
-            kernel: &*self.kernel,
-            quality,
-            pool: Pool::default(),
-        };
+        assert_eq!(input.data.len(), input.positions() * input.channels, "a tensor's data against its sizes");
+        let mut run = Run { kernel: &*self.kernel, quality, pool: Pool::default() };
         run.steps(&self.steps, input, None)
     }
 }
@@ -97,11 +86,7 @@ impl Run<'_> {
             &Step::Gate { channels, gate } => {
                 assert_eq!(x.channels, 2 * channels, "channels of a gate");
                 let mut y = self.pool.take(x.height, x.width, channels);
-                for (y, x) in y
-                    .data
-                    .chunks_exact_mut(channels)
-                    .zip(x.data.chunks_exact(2 * channels))
-                {
+                for (y, x) in y.data.chunks_exact_mut(channels).zip(x.data.chunks_exact(2 * channels)) {
                     for (channel, y) in y.iter_mut().enumerate() {
                         *y = gate.apply(x[channel], x[channel + channels]);
                     }
@@ -169,9 +154,7 @@ fn for_each_chunk(data: &mut [i16], size: usize, f: impl Fn(usize, &mut [i16]) +
             f(0, data);
         }
     } else {
-        data.par_chunks_mut(size)
-            .enumerate()
-            .for_each(|(index, chunk)| f(index, chunk));
+        data.par_chunks_mut(size).enumerate().for_each(|(index, chunk)| f(index, chunk));
     }
 }
 

@@ -45,11 +45,7 @@ pub fn plan(network: &IntegerNetwork) -> Result<Vec<Step>> {
             network.params.len()
         )));
     }
-    let mut planner = Planner {
-        params: network.params.iter(),
-        channels: None,
-        halvings: 0,
-    };
+    let mut planner = Planner { params: network.params.iter(), channels: None, halvings: 0 };
     planner.list(&network.layers)
 }
 
@@ -92,12 +88,7 @@ impl Planner<'_> {
             Layer::Pointwise { inputs, outputs } => {
                 self.reads(layer, inputs)?;
                 self.writes(outputs)?;
-                let Some(SiteParams::Pointwise {
-                    weights,
-                    shifts,
-                    biases,
-                }) = self.params.next()
-                else {
+                let Some(SiteParams::Pointwise { weights, shifts, biases }) = self.params.next() else {
                     return Err(unlike(layer));
                 };
                 let count = inputs.checked_mul(outputs);
@@ -110,40 +101,21 @@ impl Planner<'_> {
                     None if leaky => Activation::LeakyRelu,
                     None => Activation::None,
                 };
-                Step::Pointwise(Pointwise::new(
-                    inputs,
-                    outputs,
-                    (weights, shifts, biases),
-                    activation,
-                ))
+                Step::Pointwise(Pointwise::new(inputs, outputs, (weights, shifts, biases), activation))
             }
             Layer::Depthwise { channels } => {
                 self.reads(layer, channels)?;
-                let Some(SiteParams::Depthwise {
-                    weights,
-                    shifts,
-                    biases,
-                }) = self.params.next()
-                else {
+                let Some(SiteParams::Depthwise { weights, shifts, biases }) = self.params.next() else {
                     return Err(unlike(layer));
                 };
-                check_lengths(
-                    layer,
-                    weights.len(),
-                    channels.checked_mul(9),
-                    shifts,
-                    channels,
-                )?;
+                check_lengths(layer, weights.len(), channels.checked_mul(9), shifts, channels)?;
                 if biases.len() != channels {
                     return Err(unlike(layer));
                 }
                 Step::Depthwise(Depthwise::new(weights, shifts, biases, leaky))
             }
             Layer::LeakyRelu => Step::LeakyRelu,
-            Layer::Gate { channels } => Step::Gate {
-                channels,
-                gate: self.gate(channels)?,
-            },
+            Layer::Gate { channels } => Step::Gate { channels, gate: self.gate(channels)? },
             Layer::Unshuffle => {
                 self.halvings += 1;
                 if let Some(channels) = self.channels {
@@ -179,13 +151,8 @@ impl Planner<'_> {
         self.reads(&layer, channels.saturating_mul(2))?;
         self.writes(channels)?;
         match self.params.next() {
-            Some(&SiteParams::Gate { limit, shift })
-                if limit >= 0 && (1..=MAX_SHIFT).contains(&shift) =>
-            {
-                Ok(Gate {
-                    limit,
-                    shift: u32::from(shift),
-                })
+            Some(&SiteParams::Gate { limit, shift }) if limit >= 0 && (1..=MAX_SHIFT).contains(&shift) => {
+                Ok(Gate { limit, shift: u32::from(shift) })
             }
             _ => Err(unlike(&layer)),
         }
@@ -193,9 +160,7 @@ impl Planner<'_> {
 
     fn reads(&mut self, layer: &Layer, channels: usize) -> Result<()> {
         match self.channels {
-            Some(have) if have != channels => {
-                Err(Error::Model(format!("{layer:?} behind {have} channels")))
-            }
+            Some(have) if have != channels => Err(Error::Model(format!("{layer:?} behind {have} channels"))),
             _ => self.writes(channels),
         }
     }

@@ -39,9 +39,6 @@ impl Gate {
     pub fn apply(self, x: i16, by: i16) -> i16 {
         let by = by.max(-self.limit).min(self.limit);
         let product = i32::from(x) * i32::from(by);
-        narrow(
-            product.wrapping_add(1 << ((self.shift - 1) & 31)),
-            self.shift,
-        )
+        narrow(product.wrapping_add(1 << ((self.shift - 1) & 31)), self.shift)
     }
 }

@@ -17,12 +17,7 @@ pub struct Tensor {
 impl Tensor {
     /// A tensor of zeros.
     pub fn new(height: usize, width: usize, channels: usize) -> Tensor {
-        Tensor {
-            height,
-            width,
-            channels,
-            data: vec![0; height * width * channels],
-        }
+        Tensor { height, width, channels, data: vec![0; height * width * channels] }
     }
 
     /// The channels at row `y`, column `x`.
@@ -47,12 +42,7 @@ impl Pool {
     pub fn take(&mut self, height: usize, width: usize, channels: usize) -> Tensor {
         let mut data = self.0.pop().unwrap_or_default();
         data.resize(height * width * channels, 0);
-        Tensor {
-            height,
-            width,
-            channels,
-            data,
-        }
+        Tensor { height, width, channels, data }
     }
 
     /// Gives a tensor's memory back.

@@ -67,9 +67,7 @@ impl Pointwise {
         };
         for block in 0..packed.blocks() {
             let rows: [_; LANES] = std::array::from_fn(|lane| packed.layer_output(block, lane));
-            packed.shifts.push(Lanes(
-                rows.map(|row| row.map_or(0, |o| u32::from(shifts[o]))),
-            ));
+            packed.shifts.push(Lanes(rows.map(|row| row.map_or(0, |o| u32::from(shifts[o])))));
             let weight = |row: Option<usize>, input: usize| match row {
                 Some(o) if input < inputs => weights[o * inputs + input],
                 _ => 0,
@@ -114,9 +112,8 @@ impl Pointwise {
         (0..self.blocks())
             .map(|block| {
                 Lanes(std::array::from_fn(|lane| {
-                    self.layer_output(block, lane).map_or(0, |o| {
-                        biases[o].wrapping_add(rounding(self.shifts[block].0[lane] as u8))
-                    })
+                    self.layer_output(block, lane)
+                        .map_or(0, |o| biases[o].wrapping_add(rounding(self.shifts[block].0[lane] as u8)))
                 }))
             })
             .collect()

@@ -29,43 +29,16 @@ pub struct Checkpoint {
 }
 
 fn arch_numbers(arch: &Arch) -> String {
-    let Arch {
-        channels,
-        analysis_blocks,
-        synthesis_blocks,
-        latents,
-        hyper_channels,
-        hyper_latents,
-    } = arch;
-    format!(
-        "{channels} {analysis_blocks} {synthesis_blocks} {latents} {hyper_channels} {hyper_latents}"
-    )
+    let Arch { channels, analysis_blocks, synthesis_blocks, latents, hyper_channels, hyper_latents } = arch;
+    format!("{channels} {analysis_blocks} {synthesis_blocks} {latents} {hyper_channels} {hyper_latents}")
 }
 
 fn parse_arch(text: &str) -> Option<Arch> {
-    let n: Vec<usize> = text
-        .split(' ')
-        .map(|n| n.parse().ok())
-        .collect::<Option<_>>()?;
-    let [
-        channels,
-        analysis_blocks,
-        synthesis_blocks,
-        latents,
-        hyper_channels,
-        hyper_latents,
-    ] = n[..]
-    else {
+    let n: Vec<usize> = text.split(' ').map(|n| n.parse().ok()).collect::<Option<_>>()?;
+    let [channels, analysis_blocks, synthesis_blocks, latents, hyper_channels, hyper_latents] = n[..] else {
         return None;
     };
-    Some(Arch {
-        channels,
-        analysis_blocks,
-        synthesis_blocks,
-        latents,
-        hyper_channels,
-        hyper_latents,
-    })
+    Some(Arch { channels, analysis_blocks, synthesis_blocks, latents, hyper_channels, hyper_latents })
 }
 
 impl Checkpoint {
@@ -81,11 +54,7 @@ impl Checkpoint {
             arrays.push((format!("v/{name}"), &state.v));
             arrays.push((format!("ema/{name}"), &state.ema));
             for (index, sides) in state.sides.iter().enumerate() {
-                for (side, s) in sides
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, s)| !s.basis.is_empty())
-                {
+                for (side, s) in sides.iter().enumerate().filter(|(_, s)| !s.basis.is_empty()) {
                     arrays.push((format!("covariance/{name}/{index}/{side}"), &s.covariance));
                     arrays.push((format!("basis/{name}/{index}/{side}"), &s.basis));
                 }
@@ -97,12 +66,7 @@ impl Checkpoint {
             .collect();
         let views = bytes
             .iter()
-            .map(|(name, bytes)| {
-                Ok((
-                    name,
-                    TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes)?,
-                ))
-            })
+            .map(|(name, bytes)| Ok((name, TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes)?)))
             .collect::<Result<Vec<_>>>()?;
         let metadata = HashMap::from([
             ("arch".to_string(), arch_numbers(&self.arch)),
@@ -113,11 +77,9 @@ impl Checkpoint {
         let path = folder.join(FILE);
         let mut file = tempfile::NamedTempFile::new_in(folder)
             .with_context(|| format!("cannot write a checkpoint into {}", folder.display()))?;
-        file.write_all(&data)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        file.write_all(&data).with_context(|| format!("cannot write {}", path.display()))?;
         file.as_file().sync_all()?;
-        file.persist(&path)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        file.persist(&path).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(())
     }
 
@@ -127,8 +89,7 @@ impl Checkpoint {
         if !path.exists() {
             return Ok(None);
         }
-        let data =
-            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let data = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let context = || format!("{} is not a checkpoint", path.display());
         let (_, header) = SafeTensors::read_metadata(&data).with_context(context)?;
         let metadata = header.metadata().clone().unwrap_or_default();
@@ -151,46 +112,23 @@ impl Checkpoint {
                 let (Some(m), Some(v), Some(ema)) = (get("m"), get("v"), get("ema")) else {
                     bail!("{}: no optimiser state for {var}", path.display());
                 };
-                states.insert(
-                    var.to_string(),
-                    State {
-                        m,
-                        v,
-                        ema,
-                        sides: Vec::new(),
-                    },
-                );
+                states.insert(var.to_string(), State { m, v, ema, sides: Vec::new() });
             }
         }
-        let mut bases: Vec<&str> = tensors
-            .names()
-            .into_iter()
-            .filter(|n| n.starts_with("basis/"))
-            .collect();
+        let mut bases: Vec<&str> = tensors.names().into_iter().filter(|n| n.starts_with("basis/")).collect();
         bases.sort();
         for name in bases {
             let parts: Vec<&str> = name.split('/').collect();
-            let [_, var, index, side] = parts[..] else {
-                bail!("{}: tensor {name}", path.display())
-            };
+            let [_, var, index, side] = parts[..] else { bail!("{}: tensor {name}", path.display()) };
             let (index, side): (usize, usize) = (index.parse()?, side.parse()?);
             let state = states.get_mut(var).with_context(context)?;
             if state.sides.len() <= index {
                 state.sides.resize(index + 1, Default::default());
             }
-            let covariance =
-                floats(&name.replacen("basis", "covariance", 1)).with_context(context)?;
-            *state.sides[index].get_mut(side).with_context(context)? = Side {
-                covariance,
-                basis: floats(name).with_context(context)?,
-            };
+            let covariance = floats(&name.replacen("basis", "covariance", 1)).with_context(context)?;
+            *state.sides[index].get_mut(side).with_context(context)? =
+                Side { covariance, basis: floats(name).with_context(context)? };
         }
-        Ok(Some(Checkpoint {
-            arch,
-            step,
-            seconds,
-            weights,
-            states,
-        }))
+        Ok(Some(Checkpoint { arch, step, seconds, weights, states }))
     }
 }

@@ -35,13 +35,8 @@ pub fn picture_files(folder: &Path) -> Result<Vec<PathBuf>> {
         .with_context(|| format!("cannot read the folder {}", folder.display()))?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| {
-            let extension = path
-                .extension()
-                .and_then(|e| e.to_str())
-                .unwrap_or("")
-                .to_ascii_lowercase();
-            ["png", "jpg", "jpeg", "webp", "ppm", "bmp", "tif", "tiff"]
-                .contains(&extension.as_str())
+            let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
+            ["png", "jpg", "jpeg", "webp", "ppm", "bmp", "tif", "tiff"].contains(&extension.as_str())
         })
         .collect();
     files.sort();
@@ -50,14 +45,8 @@ pub fn picture_files(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// Decodes one picture file.
 pub fn load(path: &Path) -> Result<Picture> {
-    let rgb = image::open(path)
-        .with_context(|| path.display().to_string())?
-        .into_rgb8();
-    Ok(Picture {
-        width: rgb.width() as usize,
-        height: rgb.height() as usize,
-        rgb: rgb.into_raw(),
-    })
+    let rgb = image::open(path).with_context(|| path.display().to_string())?.into_rgb8();
+    Ok(Picture { width: rgb.width() as usize, height: rgb.height() as usize, rgb: rgb.into_raw() })
 }
 
 impl Dataset {
@@ -79,10 +68,7 @@ impl Dataset {
             }
         }
         if pictures.is_empty() {
-            bail!(
-                "{}: no readable picture of at least {side}x{side} pixels",
-                folder.display()
-            );
+            bail!("{}: no readable picture of at least {side}x{side} pixels", folder.display());
         }
         let mut total = 0;
         let areas = pictures
@@ -110,20 +96,11 @@ impl Dataset {
             let crop = self.crop(&mut rng, side);
             pixel_rows(&crop, side, side, &mut pixels);
             // Stratified over the batch, so that every step sees low and high rates.
-            let position =
-                (index as f32 + rng.random_range(0.0..1.0)) / count as f32 * (ANCHORS - 1) as f32;
+            let position = (index as f32 + rng.random_range(0.0..1.0)) / count as f32 * (ANCHORS - 1) as f32;
             let anchor = (position as usize).min(ANCHORS - 2);
             qualities.push((anchor, position - anchor as f32));
         }
-        Batch {
-            pixels,
-            geometry: Geometry {
-                batch: count,
-                height: blocks,
-                width: blocks,
-            },
-            qualities,
-        }
+        Batch { pixels, geometry: Geometry { batch: count, height: blocks, width: blocks }, qualities }
     }
 
     /// A random crop: shrunk by up to two in half of the draws, flipped, transposed.
@@ -131,11 +108,7 @@ impl Dataset {
         let draw = rng.random_range(0..*self.areas.last().expect("not empty"));
         let picture = &self.pictures[self.areas.partition_point(|total| *total <= draw)];
         let longest = picture.width.min(picture.height).min(2 * side);
-        let source = if rng.random_bool(0.5) {
-            rng.random_range(side..=longest)
-        } else {
-            side
-        };
+        let source = if rng.random_bool(0.5) { rng.random_range(side..=longest) } else { side };
         let x0 = rng.random_range(0..=picture.width - source);
         let y0 = rng.random_range(0..=picture.height - source);
         let mut crop = Vec::with_capacity(source * source * 3);
@@ -146,11 +119,7 @@ impl Dataset {
         if source != side {
             crop = shrink(&crop, source, side);
         }
-        let (flip, turn, transpose) = (
-            rng.random_bool(0.5),
-            rng.random_bool(0.5),
-            rng.random_bool(0.5),
-        );
+        let (flip, turn, transpose) = (rng.random_bool(0.5), rng.random_bool(0.5), rng.random_bool(0.5));
         let mut out = Vec::with_capacity(side * side * 3);
         for y in 0..side {
             for x in 0..side {
@@ -173,9 +142,8 @@ fn shrink(rgb: &[u8], from: usize, to: usize) -> Vec<u8> {
             let centre = (o as f32 + 0.5) * ratio - 0.5;
             let first = (centre - ratio).ceil().max(0.0) as usize;
             let last = ((centre + ratio).floor() as usize).min(from - 1);
-            let weights: Vec<f32> = (first..=last)
-                .map(|i| (1.0 - (i as f32 - centre).abs() / ratio).max(0.0))
-                .collect();
+            let weights: Vec<f32> =
+                (first..=last).map(|i| (1.0 - (i as f32 - centre).abs() / ratio).max(0.0)).collect();
             let sum: f32 = weights.iter().sum();
             (first, weights.iter().map(|w| w / sum).collect())
         })
@@ -193,11 +161,7 @@ fn shrink(rgb: &[u8], from: usize, to: usize) -> Vec<u8> {
     for row in rows.chunks_exact(from * 3) {
         for (first, weights) in &taps {
             for c in 0..3 {
-                let sum: f32 = weights
-                    .iter()
-                    .enumerate()
-                    .map(|(i, w)| w * row[(first + i) * 3 + c])
-                    .sum();
+                let sum: f32 = weights.iter().enumerate().map(|(i, w)| w * row[(first + i) * 3 + c]).sum();
                 out.push((sum + 0.5).clamp(0.0, 255.0) as u8);
             }
         }

@@ -25,22 +25,12 @@ impl<'a> Matrix<'a> {
     /// Views `data` as `rows x cols`, row-major.
     pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
         assert_eq!(data.len(), rows * cols, "matrix of another size");
-        Matrix {
-            data,
-            rows,
-            cols,
-            transposed: false,
-        }
+        Matrix { data, rows, cols, transposed: false }
     }
 
     /// The same numbers, read as the transpose.
     pub fn t(self) -> Self {
-        Matrix {
-            rows: self.cols,
-            cols: self.rows,
-            transposed: !self.transposed,
-            ..self
-        }
+        Matrix { rows: self.cols, cols: self.rows, transposed: !self.transposed, ..self }
     }
 
     /// Rows as read.
@@ -49,11 +39,7 @@ impl<'a> Matrix<'a> {
     }
 
     fn strides(&self) -> (isize, isize) {
-        if self.transposed {
-            (self.rows as isize, 1)
-        } else {
-            (1, self.cols as isize)
-        }
+        if self.transposed { (self.rows as isize, 1) } else { (1, self.cols as isize) }
     }
 }
 
@@ -129,10 +115,7 @@ pub fn add(a: &mut [f32], b: &[f32]) {
 /// `out[c] = x[c] * clamp(x[c + channels])` for each row of `2 * channels`.
 pub fn gate(x: &[f32], out: &mut [f32], channels: usize) {
     let limit = GATE_LIMIT as f32;
-    for (row, out) in x
-        .chunks_exact(2 * channels)
-        .zip(out.chunks_exact_mut(channels))
-    {
+    for (row, out) in x.chunks_exact(2 * channels).zip(out.chunks_exact_mut(channels)) {
         let (a, b) = row.split_at(channels);
         for ((o, a), b) in out.iter_mut().zip(a).zip(b) {
             *o = a * b.max(-limit).min(limit);
@@ -143,10 +126,8 @@ pub fn gate(x: &[f32], out: &mut [f32], channels: usize) {
 /// The gradient of [`gate`] with respect to its input.
 pub fn gate_backward(x: &[f32], grad: &[f32], dx: &mut [f32], channels: usize) {
     let limit = GATE_LIMIT as f32;
-    for ((row, g), dx) in x
-        .chunks_exact(2 * channels)
-        .zip(grad.chunks_exact(channels))
-        .zip(dx.chunks_exact_mut(2 * channels))
+    for ((row, g), dx) in
+        x.chunks_exact(2 * channels).zip(grad.chunks_exact(channels)).zip(dx.chunks_exact_mut(2 * channels))
     {
         let (a, b) = row.split_at(channels);
         let (da, db) = dx.split_at_mut(channels);
@@ -204,10 +185,7 @@ fn taps(g: Geometry, y: usize, x: usize) -> ([(usize, usize); 9], usize) {
 /// gradient with respect to the input.
 pub fn depthwise(input: &[f32], weights: &[f32], out: &mut [f32], g: Geometry, flip: bool) {
     let channels = weights.len() / 9;
-    assert!(
-        channels.is_multiple_of(LANES),
-        "{channels} channels are not a multiple of {LANES}"
-    );
+    assert!(channels.is_multiple_of(LANES), "{channels} channels are not a multiple of {LANES}");
     let size = g.positions() * channels;
     for (input, out) in input.chunks_exact(size).zip(out.chunks_exact_mut(size)) {
         for y in 0..g.height {
@@ -277,11 +255,7 @@ pub fn unshuffle(input: &[f32], out: &mut [f32], g: Geometry, channels: usize, i
             for x in 0..g.width {
                 let fine = ((b * g.height + y) * g.width + x) * channels;
                 let coarse = (((b * h2 + y / 2) * w2 + x / 2) * 4 + (y % 2) * 2 + x % 2) * channels;
-                let (from, to) = if inverse {
-                    (coarse, fine)
-                } else {
-                    (fine, coarse)
-                };
+                let (from, to) = if inverse { (coarse, fine) } else { (fine, coarse) };
                 out[to..to + channels].copy_from_slice(&input[from..from + channels]);
             }
         }

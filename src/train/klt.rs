@@ -37,10 +37,7 @@ fn pca(rows: &[f32], width: usize, count: usize) -> (Vec<f32>, Vec<f32>) {
             basis[i * count + k] = eigen.eigenvectors[(i, column)] as f32;
         }
     }
-    let deviations = order
-        .iter()
-        .map(|&k| eigen.eigenvalues[k].max(1e-8).sqrt() as f32)
-        .collect();
+    let deviations = order.iter().map(|&k| eigen.eigenvalues[k].max(1e-8).sqrt() as f32).collect();
     (basis, deviations)
 }
 
@@ -64,34 +61,19 @@ pub fn start(model: &CodecModel, batch: &Batch) -> Result<()> {
 
     let inner: Vec<f32> = deviations.iter().map(|d| d.sqrt()).collect();
     let outer: Vec<f32> = latent_deviations.iter().map(|d| d.sqrt()).collect();
-    let scaled = |basis: &[f32],
-                  cols: usize,
-                  row: &dyn Fn(usize) -> f32,
-                  col: &dyn Fn(usize) -> f32|
-     -> Vec<f32> {
-        basis
-            .iter()
-            .enumerate()
-            .map(|(i, w)| w * row(i / cols) * col(i % cols))
-            .collect()
-    };
+    let scaled =
+        |basis: &[f32], cols: usize, row: &dyn Fn(usize) -> f32, col: &dyn Fn(usize) -> f32| -> Vec<f32> {
+            basis.iter().enumerate().map(|(i, w)| w * row(i / cols) * col(i % cols)).collect()
+        };
     let transpose = |w: &[f32], rows: usize, cols: usize| -> Vec<f32> {
-        (0..rows * cols)
-            .map(|i| w[(i % rows) * cols + i / rows])
-            .collect()
+        (0..rows * cols).map(|i| w[(i % rows) * cols + i / rows]).collect()
     };
 
     let analysis_in = scaled(&first, c, &|_| 1.0, &|k| 1.0 / inner[k]);
     let analysis_out = scaled(&second, m, &|i| inner[i % c], &|k| 1.0 / outer[k]);
-    let synthesis_in = scaled(&transpose(&second, 4 * c, m), 4 * c, &|k| outer[k], &|i| {
-        1.0 / inner[i % c]
-    });
-    let synthesis_out = scaled(
-        &transpose(&first, PIXEL_CHANNELS, c),
-        PIXEL_CHANNELS,
-        &|k| inner[k],
-        &|_| 1.0,
-    );
+    let synthesis_in = scaled(&transpose(&second, 4 * c, m), 4 * c, &|k| outer[k], &|i| 1.0 / inner[i % c]);
+    let synthesis_out =
+        scaled(&transpose(&first, PIXEL_CHANNELS, c), PIXEL_CHANNELS, &|k| inner[k], &|_| 1.0);
     set_outer(model, Part::Analysis, &analysis_in, &analysis_out)?;
     set_outer(model, Part::Synthesis, &synthesis_in, &synthesis_out)?;
 
@@ -111,21 +93,14 @@ pub fn start(model: &CodecModel, batch: &Batch) -> Result<()> {
     for part in [Part::Prior, Part::Context] {
         let layers = model.arch.layers(part);
         let layout = Layout::new(&layers);
-        let last = layout
-            .slots
-            .last()
-            .expect("a head ends in a pointwise layer");
+        let last = layout.slots.last().expect("a head ends in a pointwise layer");
         let mut params = numbers(model.params(part))?;
-        params[last.weight..][..last.shape.0 * last.shape.1]
-            .iter_mut()
-            .for_each(|w| *w *= 0.05);
+        params[last.weight..][..last.shape.0 * last.shape.1].iter_mut().for_each(|w| *w *= 0.05);
         for row in params[last.bias..][..ANCHORS * 2 * m].chunks_exact_mut(2 * m) {
             row[m..].copy_from_slice(&log2_scales);
         }
         let len = params.len();
-        model
-            .params(part)
-            .set(&Tensor::from_vec(params, len, &Device::Cpu)?)?;
+        model.params(part).set(&Tensor::from_vec(params, len, &Device::Cpu)?)?;
     }
     Ok(())
 }
@@ -134,16 +109,11 @@ pub fn start(model: &CodecModel, batch: &Batch) -> Result<()> {
 fn set_outer(model: &CodecModel, part: Part, first: &[f32], last: &[f32]) -> Result<()> {
     let layout = Layout::new(&model.arch.layers(part));
     let mut params = numbers(model.params(part))?;
-    let slots = [
-        &layout.slots[0],
-        layout.slots.last().expect("a transform has layers"),
-    ];
+    let slots = [&layout.slots[0], layout.slots.last().expect("a transform has layers")];
     for (slot, weights) in slots.into_iter().zip([first, last]) {
         params[slot.weight..][..weights.len()].copy_from_slice(weights);
     }
-    model
-        .params(part)
-        .set(&Tensor::from_vec(params, layout.len, &Device::Cpu)?)
+    model.params(part).set(&Tensor::from_vec(params, layout.len, &Device::Cpu)?)
 }
 
 /// Rows for the PCA, from whole crops of one geometry.
@@ -151,9 +121,5 @@ pub fn sample(crops: Vec<Batch>) -> Batch {
     let geometry = crops[0].geometry;
     let batch = crops.iter().map(|b| b.geometry.batch).sum();
     let pixels = crops.into_iter().flat_map(|b| b.pixels).collect();
-    Batch {
-        pixels,
-        geometry: Geometry { batch, ..geometry },
-        qualities: vec![(0, 0.0); batch],
-    }
+    Batch { pixels, geometry: Geometry { batch, ..geometry }, qualities: vec![(0, 0.0); batch] }
 }

@@ -4,9 +4,11 @@
 //! and the objective, [`net`] interprets the layer lists of `crate::model` in
 //! floats, [`export`] turns the result into the integers that ship.
 
+pub mod calibrate;
 pub mod checkpoint;
 pub mod config;
 pub mod dataset;
+pub mod export;
 pub mod kernels;
 pub mod klt;
 pub mod model;

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use candle_core::{
-    CpuStorage, CustomOp2, DType, Device, Layout as TensorLayout, Result, Shape, Tensor, Var,
-};
+use candle_core::{CpuStorage, CustomOp2, DType, Device, Layout as TensorLayout, Result, Shape, Tensor, Var};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use super::checkpoint::Checkpoint;
 use super::kernels::Geometry;
 use super::net::{Anchored, Layout, Network, floats, with_floats};
 use super::quantize::{Cover, Quantize, Rounding};
@@ -86,20 +85,14 @@ impl CodecModel {
             (Z_SCALE, arch.hyper_latents, 0.0),
         ] {
             let table = vec![value; ANCHORS * channels];
-            vars.insert(
-                name.to_string(),
-                Var::from_vec(table, (ANCHORS, channels), &Device::Cpu)?,
-            );
+            vars.insert(name.to_string(), Var::from_vec(table, (ANCHORS, channels), &Device::Cpu)?);
         }
         Ok(CodecModel::from_vars(arch, vars))
     }
 
     /// A model over existing variables.
     pub fn from_vars(arch: Arch, vars: BTreeMap<String, Var>) -> CodecModel {
-        let layers = Part::ALL
-            .map(|part| (part.name(), Arc::new(arch.layers(part))))
-            .into_iter()
-            .collect();
+        let layers = Part::ALL.map(|part| (part.name(), Arc::new(arch.layers(part)))).into_iter().collect();
         CodecModel { arch, vars, layers }
     }
 
@@ -118,12 +111,7 @@ impl CodecModel {
         let layers = &self.layers[part.name()];
         let params = self.params(part).as_tensor();
         if input.device().is_cpu() {
-            Network {
-                layers: layers.clone(),
-                geometry,
-                qualities: qualities.clone(),
-            }
-            .apply(input, params)
+            Network { layers: layers.clone(), geometry, qualities: qualities.clone() }.apply(input, params)
         } else {
             reference::apply(layers, geometry, qualities, input, params)
         }
@@ -131,17 +119,30 @@ impl CodecModel {
 
     /// One pass over a batch whose sides are multiples of 64 pixels.
     pub fn forward(&self, batch: &Batch, rounding: Rounding) -> Result<Outcome> {
-        let fine = batch.geometry;
-        let grid = Geometry {
-            batch: fine.batch,
-            height: fine.height / 2,
-            width: fine.width / 2,
+        let trace = self.trace(batch, rounding)?;
+        let (m, n) = (self.arch.latents, self.arch.hyper_latents);
+        let Grids { fine, grid, hyper } = grids(batch);
+        let squared = trace.decoded.apply_op2(&trace.x, SquaredError { batch: fine.batch })?;
+        let pixels = (grid.positions() * LATENT_STRIDE * LATENT_STRIDE) as f64;
+        let per_crop = |t: Tensor, g: Geometry| t.reshape((g.batch, g.positions()))?.sum(1);
+        let y_bits = per_crop(trace.y_coded.narrow(1, m, 1)?, grid)?;
+        let z_bits = per_crop(trace.z_coded.narrow(1, n, 1)?, hyper)?;
+        let hyper_bpp = (z_bits / pixels)?;
+        let bpp = ((y_bits / pixels)? + &hyper_bpp)?;
+        let mse = (squared * (f64::from(PIXEL_SCALE).powi(2) / (3.0 * pixels)))?;
+        let vector = |f: &dyn Fn(f64) -> f64| {
+            let values: Vec<f32> = batch.qualities.iter().map(|q| f(lambda(*q)) as f32).collect();
+            Tensor::from_vec(values, fine.batch, &Device::Cpu)
         };
-        let hyper = Geometry {
-            batch: fine.batch,
-            height: grid.height / HYPER_STRIDE,
-            width: grid.width / HYPER_STRIDE,
-        };
+        let rate = (&bpp * vector(&|lambda| lambda.powf(-LAMBDA_WEIGHT))?)?;
+        let distortion = (&mse * vector(&|lambda| lambda.powf(1.0 - LAMBDA_WEIGHT))?)?;
+        let loss = (rate + distortion)?.mean(0)?;
+        Ok(Outcome { loss, bpp: bpp.detach(), hyper_bpp: hyper_bpp.detach(), mse: mse.detach() })
+    }
+
+    /// The tensors of a pass, in the order of the diagram in `model::arch`.
+    fn trace(&self, batch: &Batch, rounding: Rounding) -> Result<Trace> {
+        let Grids { fine, grid, hyper } = grids(batch);
         let qualities = Arc::new(batch.qualities.clone());
         let x = Tensor::from_slice(&batch.pixels, (fine.rows(), PIXEL_CHANNELS), &Device::Cpu)?;
         let blend = reference::blend(&qualities, &x)?;
@@ -165,13 +166,8 @@ impl CodecModel {
                 Rounding::Hard => Rounding::Hard,
             },
         };
-        let z_out = quantize(hyper, Cover::All, 0).apply(&z, &z_params, &z_step)?;
-        let features = self.run(
-            Part::HyperSynthesis,
-            &z_out.narrow(1, 0, n)?,
-            hyper,
-            &qualities,
-        )?;
+        let z_coded = quantize(hyper, Cover::All, 0).apply(&z, &z_params, &z_step)?;
+        let features = self.run(Part::HyperSynthesis, &z_coded.narrow(1, 0, n)?, hyper, &qualities)?;
 
         let step = blend.matmul(self.vars[Y_STEP].as_tensor())?;
         let prior = self.run(Part::Prior, &features, grid, &qualities)?;
@@ -179,32 +175,75 @@ impl CodecModel {
         let known = Tensor::cat(&[&features, &first.narrow(1, 0, m)?], 1)?;
         let context = self.run(Part::Context, &known, grid, &qualities)?;
         let second = quantize(grid, Cover::Second, 2).apply(&y, &context, &step)?;
-        let both = (first + second)?;
+        let y_coded = (first + second)?;
 
-        let decoded = self.run(Part::Synthesis, &both.narrow(1, 0, m)?, grid, &qualities)?;
-        let squared = decoded.apply_op2(&x, SquaredError { batch: fine.batch })?;
-
-        let pixels = (grid.positions() * LATENT_STRIDE * LATENT_STRIDE) as f64;
-        let per_crop = |t: Tensor, g: Geometry| t.reshape((g.batch, g.positions()))?.sum(1);
-        let y_bits = per_crop(both.narrow(1, m, 1)?, grid)?;
-        let z_bits = per_crop(z_out.narrow(1, n, 1)?, hyper)?;
-        let hyper_bpp = (z_bits / pixels)?;
-        let bpp = ((y_bits / pixels)? + &hyper_bpp)?;
-        let mse = (squared * (f64::from(PIXEL_SCALE).powi(2) / (3.0 * pixels)))?;
-        let roots: Vec<f32> = batch
-            .qualities
-            .iter()
-            .map(|q| lambda(*q).sqrt() as f32)
-            .collect();
-        let roots = Tensor::from_vec(roots, fine.batch, &Device::Cpu)?;
-        let loss = ((&bpp / &roots)? + (&mse * &roots)?)?.mean(0)?;
-        Ok(Outcome {
-            loss,
-            bpp: bpp.detach(),
-            hyper_bpp: hyper_bpp.detach(),
-            mse: mse.detach(),
-        })
+        let decoded = self.run(Part::Synthesis, &y_coded.narrow(1, 0, m)?, grid, &qualities)?;
+        Ok(Trace { x, y, z_coded, features, known, y_coded, decoded })
     }
+
+    /// What each part reads when a picture is coded for real, in the order of
+    /// [`Part::ALL`].
+    pub fn part_inputs(&self, batch: &Batch) -> Result<[(Geometry, Vec<f32>); 6]> {
+        let Grids { fine, grid, hyper } = grids(batch);
+        let t = self.trace(batch, Rounding::Hard)?;
+        let (m, n) = (self.arch.latents, self.arch.hyper_latents);
+        Ok([
+            (fine, numbers(&t.x)?),
+            (grid, numbers(&t.y)?),
+            (hyper, numbers(&t.z_coded.narrow(1, 0, n)?)?),
+            (grid, numbers(&t.features)?),
+            (grid, numbers(&t.known)?),
+            (grid, numbers(&t.y_coded.narrow(1, 0, m)?)?),
+        ])
+    }
+
+    /// The model with a checkpoint's averaged weights.
+    pub fn averaged(checkpoint: &Checkpoint) -> Result<CodecModel> {
+        let mut vars = BTreeMap::new();
+        for (name, state) in &checkpoint.states {
+            let width = match name.as_str() {
+                Y_STEP => Some(checkpoint.arch.latents),
+                Z_STEP | Z_SCALE => Some(checkpoint.arch.hyper_latents),
+                _ => None,
+            };
+            let shape: Shape = match width {
+                Some(width) => (ANCHORS, width).into(),
+                None => state.ema.len().into(),
+            };
+            vars.insert(name.clone(), Var::from_vec(state.ema.clone(), shape, &Device::Cpu)?);
+        }
+        Ok(CodecModel::from_vars(checkpoint.arch.clone(), vars))
+    }
+}
+
+/// The tensors of one pass.
+struct Trace {
+    x: Tensor,
+    y: Tensor,
+    /// Hyper-latents as decoded, then a column of bits.
+    z_coded: Tensor,
+    features: Tensor,
+    known: Tensor,
+    /// Latents as decoded, then a column of bits.
+    y_coded: Tensor,
+    decoded: Tensor,
+}
+
+/// The three resolutions of a batch.
+struct Grids {
+    /// 1/8.
+    fine: Geometry,
+    /// 1/16.
+    grid: Geometry,
+    /// 1/64.
+    hyper: Geometry,
+}
+
+fn grids(batch: &Batch) -> Grids {
+    let fine = batch.geometry;
+    let grid = Geometry { height: fine.height / 2, width: fine.width / 2, ..fine };
+    let hyper = Geometry { height: grid.height / HYPER_STRIDE, width: grid.width / HYPER_STRIDE, ..fine };
+    Grids { fine, grid, hyper }
 }
 
 fn layout_len(arch: &Arch, part: Part) -> usize {
@@ -227,11 +266,7 @@ fn initial_params(layers: &[Layer], rng: &mut StdRng) -> Vec<f32> {
         let (rows, cols) = slot.shape;
         // Uniform with variance 1 / fan-in; a depthwise window starts near the identity.
         let depthwise = slot.bias_rows == 1;
-        let bound = if depthwise {
-            0.3
-        } else {
-            (3.0 / rows as f32).sqrt()
-        };
+        let bound = if depthwise { 0.3 } else { (3.0 / rows as f32).sqrt() };
         for w in &mut params[slot.weight..][..rows * cols] {
             *w = rng.random_range(-bound..bound);
         }
@@ -266,12 +301,7 @@ impl CustomOp2 for SquaredError {
         let sums = a
             .chunks_exact(size)
             .zip(b.chunks_exact(size))
-            .map(|(a, b)| {
-                a.iter()
-                    .zip(b)
-                    .map(|(a, b)| f64::from(a - b).powi(2))
-                    .sum::<f64>() as f32
-            })
+            .map(|(a, b)| a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>() as f32)
             .collect();
         Ok((CpuStorage::F32(sums), self.batch.into()))
     }
@@ -307,9 +337,7 @@ pub fn pixel_rows(rgb: &[u8], height: usize, width: usize, out: &mut Vec<f32>) {
             for dy in 0..PIXEL_BLOCK {
                 let start = ((by * PIXEL_BLOCK + dy) * width + bx * PIXEL_BLOCK) * 3;
                 out.extend(
-                    rgb[start..start + PIXEL_BLOCK * 3]
-                        .iter()
-                        .map(|p| (f32::from(*p) - 128.0) / PIXEL_SCALE),
+                    rgb[start..start + PIXEL_BLOCK * 3].iter().map(|p| (f32::from(*p) - 128.0) / PIXEL_SCALE),
                 );
             }
         }

@@ -71,13 +71,7 @@ impl Layout {
                 };
                 let weight = take(shape.0 * shape.1);
                 let bias = take(bias_rows * shape.1);
-                Some(Slot {
-                    path: site.path,
-                    weight,
-                    shape,
-                    bias,
-                    bias_rows,
-                })
+                Some(Slot { path: site.path, weight, shape, bias, bias_rows })
             })
             .collect();
         Layout { slots, len }
@@ -91,14 +85,8 @@ pub type Anchored = (usize, f32);
 /// Interpolates between two of `ANCHORS` rows of `width` numbers.
 pub fn lerp_rows(rows: &[f32], width: usize, (anchor, f): Anchored) -> Vec<f32> {
     let next = (anchor + 1).min(ANCHORS - 1);
-    let (a, b) = (
-        &rows[anchor * width..][..width],
-        &rows[next * width..][..width],
-    );
-    a.iter()
-        .zip(b)
-        .map(|(a, b)| a * (1.0 - f) + b * f)
-        .collect()
+    let (a, b) = (&rows[anchor * width..][..width], &rows[next * width..][..width]);
+    a.iter().zip(b).map(|(a, b)| a * (1.0 - f) + b * f).collect()
 }
 
 /// Adds `sums * (1 - f)` and `sums * f` to the two rows a crop lies between.
@@ -113,24 +101,11 @@ pub fn lerp_rows_backward(rows: &mut [f32], sums: &[f32], (anchor, f): Anchored)
 
 /// What a layer's backward pass needs.
 enum Saved {
-    Pointwise {
-        input: Arc<Vec<f32>>,
-    },
-    Depthwise {
-        input: Arc<Vec<f32>>,
-        geometry: Geometry,
-    },
-    Leaky {
-        output: Arc<Vec<f32>>,
-    },
-    Gate {
-        input: Arc<Vec<f32>>,
-    },
-    Shuffled {
-        larger: Geometry,
-        channels: usize,
-        unshuffle: bool,
-    },
+    Pointwise { input: Arc<Vec<f32>> },
+    Depthwise { input: Arc<Vec<f32>>, geometry: Geometry },
+    Leaky { output: Arc<Vec<f32>> },
+    Gate { input: Arc<Vec<f32>> },
+    Shuffled { larger: Geometry, channels: usize, unshuffle: bool },
 }
 
 /// One network applied to `(rows, channels)` activations.
@@ -146,10 +121,7 @@ pub struct Network {
 impl Network {
     /// Runs the network; `params` is the flat variable of [`Layout`].
     pub fn apply(self, input: &Tensor, params: &Tensor) -> Result<Tensor> {
-        let op = NetworkOp {
-            network: self,
-            tape: Mutex::new(Vec::new()),
-        };
+        let op = NetworkOp { network: self, tape: Mutex::new(Vec::new()) };
         input.contiguous()?.apply_op2(params, op)
     }
 }
@@ -171,12 +143,7 @@ struct Forward<'a> {
 }
 
 impl Forward<'_> {
-    fn run(
-        &mut self,
-        layers: &[Layer],
-        mut x: Arc<Vec<f32>>,
-        mut channels: usize,
-    ) -> (Arc<Vec<f32>>, usize) {
+    fn run(&mut self, layers: &[Layer], mut x: Arc<Vec<f32>>, mut channels: usize) -> (Arc<Vec<f32>>, usize) {
         let mut index = 0;
         while index < layers.len() {
             let layer = &layers[index];
@@ -188,9 +155,7 @@ impl Forward<'_> {
                     self.tape.push(Saved::Pointwise { input: x });
                     if leaky {
                         index += 1;
-                        self.tape.push(Saved::Leaky {
-                            output: out.clone(),
-                        });
+                        self.tape.push(Saved::Leaky { output: out.clone() });
                     }
                     channels = *outputs;
                     out
@@ -198,27 +163,16 @@ impl Forward<'_> {
                 Layer::Depthwise { channels } => {
                     let slot = self.slots.next().expect("a slot per site");
                     let mut out = vec![0.0; x.len()];
-                    kernels::depthwise(
-                        &x,
-                        slot.weights(self.params),
-                        &mut out,
-                        self.geometry,
-                        false,
-                    );
+                    kernels::depthwise(&x, slot.weights(self.params), &mut out, self.geometry, false);
                     kernels::bias_leaky(&mut out, slot.biases(self.params), false);
                     debug_assert_eq!(x.len(), self.geometry.rows() * channels);
-                    self.tape.push(Saved::Depthwise {
-                        input: x,
-                        geometry: self.geometry,
-                    });
+                    self.tape.push(Saved::Depthwise { input: x, geometry: self.geometry });
                     Arc::new(out)
                 }
                 Layer::LeakyRelu => {
                     let out: Vec<f32> = x.iter().map(|v| v.max(v * kernels::LEAKY_SLOPE)).collect();
                     let out = Arc::new(out);
-                    self.tape.push(Saved::Leaky {
-                        output: out.clone(),
-                    });
+                    self.tape.push(Saved::Leaky { output: out.clone() });
                     out
                 }
                 Layer::Gate { channels: half } => {
@@ -242,11 +196,7 @@ impl Forward<'_> {
                         *g
                     };
                     kernels::unshuffle(&x, &mut out, larger, channels, !unshuffle);
-                    self.tape.push(Saved::Shuffled {
-                        larger,
-                        channels,
-                        unshuffle,
-                    });
+                    self.tape.push(Saved::Shuffled { larger, channels, unshuffle });
                     if unshuffle {
                         channels *= 4;
                     }
@@ -275,10 +225,7 @@ impl Forward<'_> {
             let bias = lerp_rows(slot.biases(self.params), outputs, *quality);
             let x = &x[picture * positions * inputs..][..positions * inputs];
             let out = &mut out[picture * positions * outputs..][..positions * outputs];
-            for (x, out) in x
-                .chunks(ROW_BLOCK * inputs)
-                .zip(out.chunks_mut(ROW_BLOCK * outputs))
-            {
+            for (x, out) in x.chunks(ROW_BLOCK * inputs).zip(out.chunks_mut(ROW_BLOCK * outputs)) {
                 kernels::matmul(out, Matrix::new(x, x.len() / inputs, inputs), weights, 0.0);
                 kernels::bias_leaky(out, &bias, leaky);
             }
@@ -326,22 +273,13 @@ impl Backward<'_> {
                     kernels::depthwise(&grad, slot.weights(self.params), &mut dx, geometry, true);
                     grad = dx;
                 }
-                (Layer::LeakyRelu, Saved::Leaky { output }) => {
-                    kernels::leaky_backward(&mut grad, &output)
-                }
+                (Layer::LeakyRelu, Saved::Leaky { output }) => kernels::leaky_backward(&mut grad, &output),
                 (Layer::Gate { channels }, Saved::Gate { input }) => {
                     let mut dx = vec![0.0; input.len()];
                     kernels::gate_backward(&input, &grad, &mut dx, *channels);
                     grad = dx;
                 }
-                (
-                    Layer::Unshuffle | Layer::Shuffle,
-                    Saved::Shuffled {
-                        larger,
-                        channels,
-                        unshuffle,
-                    },
-                ) => {
+                (Layer::Unshuffle | Layer::Shuffle, Saved::Shuffled { larger, channels, unshuffle }) => {
                     let mut dx = vec![0.0; grad.len()];
                     kernels::unshuffle(&grad, &mut dx, larger, channels, unshuffle);
                     grad = dx;
@@ -363,21 +301,12 @@ impl Backward<'_> {
         let slot = self.slots.next().expect("a slot per site");
         let rows = grad.len() / outputs;
         let dw = &mut self.dparams[slot.weight..][..inputs * outputs];
-        kernels::matmul(
-            dw,
-            Matrix::new(input, rows, inputs).t(),
-            Matrix::new(&grad, rows, outputs),
-            0.0,
-        );
+        kernels::matmul(dw, Matrix::new(input, rows, inputs).t(), Matrix::new(&grad, rows, outputs), 0.0);
         let per_picture = grad.len() / self.qualities.len();
         for (grad, quality) in grad.chunks_exact(per_picture).zip(self.qualities) {
             let mut sums = vec![0.0; outputs];
             kernels::add_column_sums(grad, &mut sums);
-            lerp_rows_backward(
-                &mut self.dparams[slot.bias..][..slot.bias_rows * outputs],
-                &sums,
-                *quality,
-            );
+            lerp_rows_backward(&mut self.dparams[slot.bias..][..slot.bias_rows * outputs], &sums, *quality);
         }
         if last && !self.input_grad {
             return Vec::new();
@@ -391,9 +320,7 @@ impl Backward<'_> {
 
 /// The contiguous floats of a storage.
 pub fn floats<'a>(storage: &'a CpuStorage, layout: &TensorLayout) -> Result<&'a [f32]> {
-    let CpuStorage::F32(data) = storage else {
-        bail!("expected f32")
-    };
+    let CpuStorage::F32(data) = storage else { bail!("expected f32") };
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&data[start..end]),
         None => bail!("expected contiguous rows"),
@@ -492,14 +419,7 @@ impl CustomOp2 for NetworkOp {
                 Ok((dx, pass.dparams))
             })
         })?;
-        let dx = if input_grad {
-            Some(Tensor::from_vec(dx, input.shape(), input.device())?)
-        } else {
-            None
-        };
-        Ok((
-            dx,
-            Some(Tensor::from_vec(dparams, layout.len, params.device())?),
-        ))
+        let dx = if input_grad { Some(Tensor::from_vec(dx, input.shape(), input.device())?) } else { None };
+        Ok((dx, Some(Tensor::from_vec(dparams, layout.len, params.device())?)))
     }
 }

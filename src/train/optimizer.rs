@@ -66,12 +66,7 @@ impl State {
     /// The memory of a variable that starts as `weights`.
     pub fn new(weights: &[f32], matrices: usize) -> State {
         let zeros = vec![0.0; weights.len()];
-        State {
-            m: zeros.clone(),
-            v: zeros,
-            ema: weights.to_vec(),
-            sides: vec![Default::default(); matrices],
-        }
+        State { m: zeros.clone(), v: zeros, ema: weights.to_vec(), sides: vec![Default::default(); matrices] }
     }
 }
 
@@ -102,27 +97,17 @@ impl Optimizer {
         grad: &[f32],
         lr: f32,
     ) {
-        let Settings {
-            method,
-            beta1,
-            beta2,
-            ema,
-        } = settings;
+        let Settings { method, beta1, beta2, ema } = settings;
         let correction1 = 1.0 - beta1.powi(step as i32);
         let correction2 = 1.0 - beta2.powi(step as i32);
-        let rotated: Vec<&Slot> = if method == Method::Soap {
-            matrices(slots)
-        } else {
-            Vec::new()
-        };
+        let rotated: Vec<&Slot> = if method == Method::Soap { matrices(slots) } else { Vec::new() };
         let mut done = 0;
         let adam = |range: std::ops::Range<usize>, state: &mut State, weights: &mut [f32]| {
             for i in range {
                 let g = grad[i];
                 state.m[i] = beta1 * state.m[i] + (1.0 - beta1) * g;
                 state.v[i] = beta2 * state.v[i] + (1.0 - beta2) * g * g;
-                weights[i] -=
-                    lr * (state.m[i] / correction1) / ((state.v[i] / correction2).sqrt() + 1e-8);
+                weights[i] -= lr * (state.m[i] / correction1) / ((state.v[i] / correction2).sqrt() + 1e-8);
             }
         };
         for (index, slot) in rotated.into_iter().enumerate() {
@@ -182,17 +167,10 @@ impl Side {
             let eigen = SymmetricEigen::new(DMatrix::from_row_slice(n, n, &self.covariance));
             let mut order: Vec<usize> = (0..n).collect();
             order.sort_by(|a, b| eigen.eigenvalues[*b].total_cmp(&eigen.eigenvalues[*a]));
-            self.basis = (0..n * n)
-                .map(|i| eigen.eigenvectors[(i / n, order[i % n])])
-                .collect();
+            self.basis = (0..n * n).map(|i| eigen.eigenvectors[(i / n, order[i % n])]).collect();
         } else if refresh {
             let mut turned = vec![0.0; n * n];
-            matmul(
-                &mut turned,
-                Matrix::new(&self.covariance, n, n),
-                Matrix::new(&self.basis, n, n),
-                0.0,
-            );
+            matmul(&mut turned, Matrix::new(&self.covariance, n, n), Matrix::new(&self.basis, n, n), 0.0);
             if let Some(basis) = orthonormal(turned, n) {
                 self.basis = basis;
             }
@@ -212,10 +190,7 @@ fn orthonormal(mut a: Vec<f32>, n: usize) -> Option<Vec<f32>> {
                 *s += x * x;
             }
         }
-        if norms
-            .iter()
-            .any(|s| s.partial_cmp(&1e-30) != Some(std::cmp::Ordering::Greater))
-        {
+        if norms.iter().any(|s| s.partial_cmp(&1e-30) != Some(std::cmp::Ordering::Greater)) {
             return None;
         }
         for row in a.chunks_exact_mut(n) {
@@ -224,23 +199,13 @@ fn orthonormal(mut a: Vec<f32>, n: usize) -> Option<Vec<f32>> {
             }
         }
         let mut gram = vec![0.0; n * n];
-        matmul(
-            &mut gram,
-            Matrix::new(&a, n, n).t(),
-            Matrix::new(&a, n, n),
-            0.0,
-        );
+        matmul(&mut gram, Matrix::new(&a, n, n).t(), Matrix::new(&a, n, n), 0.0);
         let factor = DMatrix::from_row_slice(n, n, &gram).cholesky()?;
         let identity = DMatrix::<f32>::identity(n, n);
         // a <- a L^-T
         let inverse = factor.l_dirty().solve_lower_triangular(&identity)?;
         let mut out = vec![0.0; n * n];
-        matmul(
-            &mut out,
-            Matrix::new(&a, n, n),
-            Matrix::new(inverse.as_slice(), n, n),
-            0.0,
-        );
+        matmul(&mut out, Matrix::new(&a, n, n), Matrix::new(inverse.as_slice(), n, n), 0.0);
         a = out;
     }
     a.iter().all(|x| x.is_finite()).then_some(a)
@@ -256,22 +221,12 @@ fn rotate(g: &[f32], rows: usize, cols: usize, left: &Side, right: &Side, back: 
     let mut g = g.to_vec();
     if !left.basis.is_empty() {
         let mut out = vec![0.0; g.len()];
-        matmul(
-            &mut out,
-            factor(left, rows, back),
-            Matrix::new(&g, rows, cols),
-            0.0,
-        );
+        matmul(&mut out, factor(left, rows, back), Matrix::new(&g, rows, cols), 0.0);
         g = out;
     }
     if !right.basis.is_empty() {
         let mut out = vec![0.0; g.len()];
-        matmul(
-            &mut out,
-            Matrix::new(&g, rows, cols),
-            factor(right, cols, back).t(),
-            0.0,
-        );
+        matmul(&mut out, Matrix::new(&g, rows, cols), factor(right, cols, back).t(), 0.0);
         g = out;
     }
     g

@@ -67,8 +67,7 @@ impl Quantize {
     /// `y` is `(rows, channels)`, `params` `(rows, 2 * channels)` (means, then
     /// log2 scales), `step_log2` `(batch, channels)`.
     pub fn apply(self, y: &Tensor, params: &Tensor, step_log2: &Tensor) -> Result<Tensor> {
-        y.contiguous()?
-            .apply_op3(&params.contiguous()?, &step_log2.contiguous()?, self)
+        y.contiguous()?.apply_op3(&params.contiguous()?, &step_log2.contiguous()?, self)
     }
 }
 
@@ -138,11 +137,7 @@ pub fn logistic_cost(a: f32, log2_scale: f32) -> Cost {
     let bits = m - h + log2(den) - log2(rest);
     let by_r = (er - nr) / den;
     let by_h = (eh - nh) / den - (1.0 + tail) / rest;
-    Cost {
-        bits,
-        by_magnitude: by_r * inverse * LOG2_E,
-        by_log2_scale: -(by_r * r + by_h * h) * LN_2,
-    }
+    Cost { bits, by_magnitude: by_r * inverse * LOG2_E, by_log2_scale: -(by_r * r + by_h * h) * LN_2 }
 }
 
 /// A uniform number in -0.5..0.5 for position `index` of stream `seed`
@@ -244,16 +239,11 @@ impl Quantize {
             let (grad, grad_bits) = grad[row * (channels + 1)..][..channels + 1].split_at(channels);
             let grad_bits = grad_bits[0];
             let dy = &mut dy[row * channels..][..channels];
-            let (dmeans, dscales) =
-                dparams[row * 2 * channels..][..2 * channels].split_at_mut(channels);
+            let (dmeans, dscales) = dparams[row * 2 * channels..][..2 * channels].split_at_mut(channels);
             let dsteps = &mut dstep[row / positions * channels..][..channels];
             let (start, step) = self.lattice(row);
             for c in 0..channels {
-                let on = if step == 1 || (c + start) % 2 == 0 {
-                    1.0
-                } else {
-                    0.0
-                };
+                let on = if step == 1 || (c + start) % 2 == 0 { 1.0 } else { 0.0 };
                 let (grad, grad_bits) = (grad[c] * on, grad_bits * on);
                 let t = steps[c];
                 let (width, inverse) = (exp2(t), exp2(-t));
@@ -264,14 +254,12 @@ impl Quantize {
                 let by_v = cost.by_magnitude * if charged < 0.0 { -1.0 } else { 1.0 } * grad_bits;
                 // Outside the tables' range only a gradient that leads back in passes.
                 let by_l = cost.by_log2_scale * grad_bits;
-                let blocked =
-                    (l < LOG2_SCALE_MIN && by_l > 0.0) || (l > LOG2_SCALE_MAX && by_l < 0.0);
+                let blocked = (l < LOG2_SCALE_MIN && by_l > 0.0) || (l > LOG2_SCALE_MAX && by_l < 0.0);
                 let by_l = if blocked { 0.0 } else { by_l };
                 dy[c] = grad + by_v * inverse;
                 dmeans[c] = -by_v * inverse;
                 dscales[c] = by_l;
-                dsteps[c] +=
-                    grad * (v.round_ties_even() - v) * width * LN_2 - by_v * v * LN_2 - by_l;
+                dsteps[c] += grad * (v.round_ties_even() - v) * width * LN_2 - by_v * v * LN_2 - by_l;
             }
         }
         (dy, dparams, dstep)
@@ -315,9 +303,7 @@ impl CustomOp3 for Quantize {
         let (dy, dparams, dstep) = with_floats(y, |y| {
             with_floats(params, |params| {
                 with_floats(step, |step| {
-                    with_floats(&grad, |grad| {
-                        Ok(self.backward(y, params, step, grad, channels))
-                    })
+                    with_floats(&grad, |grad| Ok(self.backward(y, params, step, grad, channels)))
                 })
             })
         })?;

@@ -19,12 +19,7 @@ pub fn apply(
     params: &Tensor,
 ) -> Result<Tensor> {
     let layout = Layout::new(layers);
-    let mut pass = Pass {
-        params,
-        slots: layout.slots.iter(),
-        geometry,
-        blend: blend(qualities, input)?,
-    };
+    let mut pass = Pass { params, slots: layout.slots.iter(), geometry, blend: blend(qualities, input)? };
     pass.run(layers, input.clone())
 }
 
@@ -52,15 +47,9 @@ impl Pass<'_> {
             x = match layer {
                 Layer::Pointwise { outputs, .. } => {
                     let slot = self.slots.next().expect("a slot per site");
-                    let weight = self
-                        .params
-                        .narrow(0, slot.weight, slot.shape.0 * slot.shape.1)?;
-                    let bias = self
-                        .params
-                        .narrow(0, slot.bias, slot.bias_rows * slot.shape.1)?;
-                    let bias = self
-                        .blend
-                        .matmul(&bias.reshape((slot.bias_rows, slot.shape.1))?)?;
+                    let weight = self.params.narrow(0, slot.weight, slot.shape.0 * slot.shape.1)?;
+                    let bias = self.params.narrow(0, slot.bias, slot.bias_rows * slot.shape.1)?;
+                    let bias = self.blend.matmul(&bias.reshape((slot.bias_rows, slot.shape.1))?)?;
                     let y = x.matmul(&weight.reshape(slot.shape)?)?;
                     y.reshape((g.batch, g.positions(), *outputs))?
                         .broadcast_add(&bias.unsqueeze(1)?)?
@@ -68,10 +57,7 @@ impl Pass<'_> {
                 }
                 Layer::Depthwise { channels } => {
                     let slot = self.slots.next().expect("a slot per site");
-                    let weight = self
-                        .params
-                        .narrow(0, slot.weight, 9 * channels)?
-                        .reshape((9, *channels))?;
+                    let weight = self.params.narrow(0, slot.weight, 9 * channels)?.reshape((9, *channels))?;
                     let bias = self.params.narrow(0, slot.bias, *channels)?;
                     let padded = x
                         .reshape((g.batch, g.height, g.width, *channels))?
@@ -79,35 +65,24 @@ impl Pass<'_> {
                         .pad_with_zeros(2, 1, 1)?;
                     let mut sum = None;
                     for tap in 0..9 {
-                        let shifted =
-                            padded
-                                .narrow(1, tap / 3, g.height)?
-                                .narrow(2, tap % 3, g.width)?;
+                        let shifted = padded.narrow(1, tap / 3, g.height)?.narrow(2, tap % 3, g.width)?;
                         let term = shifted.broadcast_mul(&weight.get(tap)?)?;
                         sum = Some(match sum {
                             None => term,
                             Some(sum) => (sum + term)?,
                         });
                     }
-                    sum.expect("nine taps")
-                        .broadcast_add(&bias)?
-                        .reshape((g.rows(), *channels))?
+                    sum.expect("nine taps").broadcast_add(&bias)?.reshape((g.rows(), *channels))?
                 }
                 Layer::LeakyRelu => x.maximum(&(&x * f64::from(LEAKY_SLOPE))?)?,
                 Layer::Gate { channels } => {
                     let limit = f64::from(GATE_LIMIT);
-                    let factor = x
-                        .narrow(D::Minus1, *channels, *channels)?
-                        .clamp(-limit, limit)?;
+                    let factor = x.narrow(D::Minus1, *channels, *channels)?.clamp(-limit, limit)?;
                     (x.narrow(D::Minus1, 0, *channels)? * factor)?
                 }
                 Layer::Unshuffle => {
                     let c = x.dim(1)?;
-                    self.geometry = Geometry {
-                        height: g.height / 2,
-                        width: g.width / 2,
-                        ..g
-                    };
+                    self.geometry = Geometry { height: g.height / 2, width: g.width / 2, ..g };
                     x.reshape((g.batch, g.height / 2, 2, g.width / 2, 2 * c))?
                         .transpose(2, 3)?
                         .contiguous()?
@@ -115,11 +90,7 @@ impl Pass<'_> {
                 }
                 Layer::Shuffle => {
                     let c = x.dim(1)? / 4;
-                    self.geometry = Geometry {
-                        height: g.height * 2,
-                        width: g.width * 2,
-                        ..g
-                    };
+                    self.geometry = Geometry { height: g.height * 2, width: g.width * 2, ..g };
                     x.reshape((g.batch, g.height, g.width, 2, 2 * c))?
                         .transpose(2, 3)?
                         .contiguous()?

@@ -43,11 +43,7 @@ fn run(args: &TrainArgs) -> Result<()> {
         bail!("--crop {} is not a multiple of 64", args.crop);
     }
     if args.batch == 0 || args.workers == 0 || !args.batch.is_multiple_of(args.workers) {
-        bail!(
-            "--batch {} cannot be shared among {} workers",
-            args.batch,
-            args.workers
-        );
+        bail!("--batch {} cannot be shared among {} workers", args.batch, args.workers);
     }
     std::fs::create_dir_all(&args.run)
         .with_context(|| format!("cannot make the folder {}", args.run.display()))?;
@@ -67,25 +63,15 @@ fn run(args: &TrainArgs) -> Result<()> {
     let (model, mut weights, mut states, mut step, before) = match Checkpoint::load(&args.run)? {
         Some(old) => {
             if old.arch != arch {
-                bail!(
-                    "{} holds a run of another architecture: {:?}",
-                    args.run.display(),
-                    old.arch
-                );
+                bail!("{} holds a run of another architecture: {:?}", args.run.display(), old.arch);
             }
-            eprintln!(
-                "going on from step {} after {:.1} minutes",
-                old.step,
-                old.seconds / 60.0
-            );
+            eprintln!("going on from step {} after {:.1} minutes", old.step, old.seconds / 60.0);
             let model = CodecModel::new(arch.clone(), args.seed)?;
             (model, old.weights, old.states, old.step, old.seconds)
         }
         None => {
             let model = CodecModel::new(arch.clone(), args.seed)?;
-            let crops = (0..32)
-                .map(|i| data.batch(args.seed ^ 0x5eed, i, 8, args.crop))
-                .collect();
+            let crops = (0..32).map(|i| data.batch(args.seed ^ 0x5eed, i, 8, args.crop)).collect();
             klt::start(&model, &klt::sample(crops))?;
             let weights: BTreeMap<String, Vec<f32>> = model
                 .vars
@@ -95,25 +81,15 @@ fn run(args: &TrainArgs) -> Result<()> {
             (model, weights, BTreeMap::new(), 0, 0.0)
         }
     };
-    let layouts: BTreeMap<String, Layout> = Part::ALL
-        .iter()
-        .map(|part| (part.name().to_string(), Layout::new(&arch.layers(*part))))
-        .collect();
+    let layouts: BTreeMap<String, Layout> =
+        Part::ALL.iter().map(|part| (part.name().to_string(), Layout::new(&arch.layers(*part)))).collect();
     for (name, w) in &weights {
-        let count = layouts
-            .get(name)
-            .map_or(0, |layout| matrices(&layout.slots).len());
-        let state = states
-            .entry(name.clone())
-            .or_insert_with(|| State::new(w, count));
+        let count = layouts.get(name).map_or(0, |layout| matrices(&layout.slots).len());
+        let state = states.entry(name.clone()).or_insert_with(|| State::new(w, count));
         state.sides.resize(count, Default::default());
         set_var(&model.vars[name], w)?;
     }
-    let kmac: f64 = Part::ALL
-        .iter()
-        .map(|part| arch.macs_per_pixel(*part))
-        .sum::<f64>()
-        / 1000.0;
+    let kmac: f64 = Part::ALL.iter().map(|part| arch.macs_per_pixel(*part)).sum::<f64>() / 1000.0;
     eprintln!(
         "{} parameters, {:.2} kMAC/pixel in all, {:.2} in the decoder",
         weights.values().map(Vec::len).sum::<usize>(),
@@ -125,10 +101,7 @@ fn run(args: &TrainArgs) -> Result<()> {
         Method::Soap => 0.95,
     };
     let settings = Settings { method: args.optimizer, beta1: 0.9, beta2, ema: 0.999 };
-    let mut log = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(args.run.join("log.jsonl"))?;
+    let mut log = std::fs::OpenOptions::new().create(true).append(true).open(args.run.join("log.jsonl"))?;
 
     // ---- crops are cut on a thread of their own
     let share = args.batch / args.workers;
@@ -136,10 +109,7 @@ fn run(args: &TrainArgs) -> Result<()> {
     let (first, seed, batch, crop) = (step, args.seed, args.batch, args.crop);
     std::thread::spawn(move || {
         for step in first.. {
-            if sender
-                .send(split(data.batch(seed, step, batch, crop), share))
-                .is_err()
-            {
+            if sender.send(split(data.batch(seed, step, batch, crop), share)).is_err() {
                 break;
             }
         }
@@ -165,24 +135,10 @@ fn run(args: &TrainArgs) -> Result<()> {
             };
             checkpoint.save(&args.run)?;
             if !val.is_empty() && !stop.load(Ordering::Relaxed) {
-                let averaged: BTreeMap<String, Var> = states
-                    .iter()
-                    .map(|(name, state)| {
-                        let shape = model.vars[name].shape().clone();
-                        Ok((
-                            name.clone(),
-                            Var::from_vec(state.ema.clone(), shape, &Device::Cpu)?,
-                        ))
-                    })
-                    .collect::<candle_core::Result<_>>()?;
-                let averaged = CodecModel::from_vars(arch.clone(), averaged);
+                let averaged = CodecModel::averaged(&checkpoint)?;
                 let points = validate::run(&averaged, &val)?;
                 eprintln!("{}", validate::describe(step, seconds, &points));
-                writeln!(
-                    log,
-                    "{}",
-                    json!({"step": step, "seconds": seconds, "validation": points})
-                )?;
+                writeln!(log, "{}", json!({"step": step, "seconds": seconds, "validation": points}))?;
             }
             saved = Instant::now();
             if done {
@@ -202,10 +158,7 @@ fn run(args: &TrainArgs) -> Result<()> {
                     scope.spawn(move || worker(model, part, noise + i as u64))
                 })
                 .collect();
-            threads
-                .into_iter()
-                .map(|t| t.join().expect("workers do not panic"))
-                .collect()
+            threads.into_iter().map(|t| t.join().expect("workers do not panic")).collect()
         });
         let shares = shares.into_iter().collect::<Result<Vec<Share>>>()?;
         step += 1;
@@ -268,10 +221,7 @@ fn split(batch: Batch, count: usize) -> Vec<Batch> {
         .map(|(pixels, qualities)| Batch {
             pixels: pixels.to_vec(),
             qualities: qualities.to_vec(),
-            geometry: Geometry {
-                batch: count,
-                ..batch.geometry
-            },
+            geometry: Geometry { batch: count, ..batch.geometry },
         })
         .collect()
 }
@@ -290,29 +240,17 @@ fn worker(model: &CodecModel, batch: &Batch, noise: u64) -> Result<Share> {
             Ok((name.clone(), grad))
         })
         .collect::<candle_core::Result<_>>()?;
-    let (bpp, hyper, mse): (Vec<f32>, Vec<f32>, Vec<f32>) = (
-        outcome.bpp.to_vec1()?,
-        outcome.hyper_bpp.to_vec1()?,
-        outcome.mse.to_vec1()?,
-    );
+    let (bpp, hyper, mse): (Vec<f32>, Vec<f32>, Vec<f32>) =
+        (outcome.bpp.to_vec1()?, outcome.hyper_bpp.to_vec1()?, outcome.mse.to_vec1()?);
     let crops = batch
         .qualities
         .iter()
         .enumerate()
         .map(|(i, q)| {
-            [
-                q.0 as f64 + f64::from(q.1),
-                f64::from(bpp[i]),
-                f64::from(hyper[i]),
-                f64::from(mse[i]),
-            ]
+            [q.0 as f64 + f64::from(q.1), f64::from(bpp[i]), f64::from(hyper[i]), f64::from(mse[i])]
         })
         .collect();
-    Ok(Share {
-        grads,
-        loss: f64::from(outcome.loss.to_scalar::<f32>()?),
-        crops,
-    })
+    Ok(Share { grads, loss: f64::from(outcome.loss.to_scalar::<f32>()?), crops })
 }
 
 /// The mean gradient over the shares and its norm over all variables.
@@ -347,14 +285,7 @@ struct Window {
 
 impl Window {
     fn new() -> Window {
-        Window {
-            since: Instant::now(),
-            steps: 0,
-            skipped: 0,
-            loss: 0.0,
-            norm: 0.0,
-            quarters: [[0.0; 4]; 4],
-        }
+        Window { since: Instant::now(), steps: 0, skipped: 0, loss: 0.0, norm: 0.0, quarters: [[0.0; 4]; 4] }
     }
 
     fn add(&mut self, shares: &[Share], norm: f64) {
@@ -386,13 +317,7 @@ impl Window {
         let points: Vec<[f64; 3]> = self
             .quarters
             .iter()
-            .map(|q| {
-                [
-                    q[1] / q[0].max(1.0),
-                    q[2] / q[0].max(1.0),
-                    q[3] / q[0].max(1.0),
-                ]
-            })
+            .map(|q| [q[1] / q[0].max(1.0), q[2] / q[0].max(1.0), q[3] / q[0].max(1.0)])
             .collect();
         let mut text = format!(
             "step {step:6} {:6.1} min  loss {:8.4}  |g| {:7.3}  lr {lr:.1e}  {rate:.2} steps/s {gflops:.0} GFLOP/s ",

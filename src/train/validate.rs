@@ -45,14 +45,7 @@ pub fn pictures(folder: &Path, count: usize) -> Result<Vec<(Geometry, Vec<f32>)>
             }
             let mut rows = Vec::new();
             pixel_rows(&rgb, height, width, &mut rows);
-            Ok((
-                Geometry {
-                    batch: 1,
-                    height: height / PIXEL_BLOCK,
-                    width: width / PIXEL_BLOCK,
-                },
-                rows,
-            ))
+            Ok((Geometry { batch: 1, height: height / PIXEL_BLOCK, width: width / PIXEL_BLOCK }, rows))
         })
         .collect()
 }
@@ -65,11 +58,8 @@ pub fn run(model: &CodecModel, pictures: &[(Geometry, Vec<f32>)]) -> Result<Vec<
             let sums = pictures
                 .par_iter()
                 .map(|(geometry, pixels)| {
-                    let batch = Batch {
-                        pixels: pixels.clone(),
-                        geometry: *geometry,
-                        qualities: vec![*quality],
-                    };
+                    let batch =
+                        Batch { pixels: pixels.clone(), geometry: *geometry, qualities: vec![*quality] };
                     let outcome = model.forward(&batch, Rounding::Hard)?;
                     let first = |t: &candle_core::Tensor| {
                         Ok::<f64, candle_core::Error>(f64::from(t.to_vec1::<f32>()?[0]))
@@ -95,15 +85,9 @@ pub fn run(model: &CodecModel, pictures: &[(Geometry, Vec<f32>)]) -> Result<Vec<
 /// One line for people.
 pub fn describe(step: u64, seconds: f64, points: &[Point]) -> String {
     let loss = points.iter().map(|p| p.loss).sum::<f64>() / points.len() as f64;
-    let mut text = format!(
-        "validation at step {step}, {:.1} min: loss {loss:.4}",
-        seconds / 60.0
-    );
+    let mut text = format!("validation at step {step}, {:.1} min: loss {loss:.4}", seconds / 60.0);
     for p in points {
-        text += &format!(
-            "   {:.4} ({:.4}) bpp {:.3} dB",
-            p.bpp, p.hyper_bpp, p.psnr_rgb
-        );
+        text += &format!("   {:.4} ({:.4}) bpp {:.3} dB", p.bpp, p.hyper_bpp, p.psnr_rgb);
     }
     text
 }

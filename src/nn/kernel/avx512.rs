@@ -25,13 +25,7 @@ impl Avx512 {
 }
 
 impl Kernel for Avx512 {
-    fn accumulate(
-        &self,
-        weights: &[WeightPair],
-        inputs: usize,
-        x: &[i16],
-        acc: &mut [Accumulators],
-    ) {
+    fn accumulate(&self, weights: &[WeightPair], inputs: usize, x: &[i16], acc: &mut [Accumulators]) {
         assert_tile(weights, inputs, x, acc);
         // With the row length known to the compiler every address is a constant
         // away from one register, which a row length in a register costs a
@@ -51,13 +45,7 @@ impl Kernel for Avx512 {
         }
     }
 
-    fn finish(
-        &self,
-        acc: &[Accumulators],
-        epilogue: &Epilogue<'_>,
-        add: Option<&[i16]>,
-        output: &mut [i16],
-    ) {
+    fn finish(&self, acc: &[Accumulators], epilogue: &Epilogue<'_>, add: Option<&[i16]>, output: &mut [i16]) {
         // SAFETY: `self` proves the features.
         unsafe { finish(acc, epilogue, add, output) }
     }
@@ -74,12 +62,7 @@ impl Kernel for Avx512 {
 ///
 /// The lengths must satisfy [`assert_tile`], and `K` be `inputs` or 0.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn tiles<const K: usize>(
-    weights: &[WeightPair],
-    inputs: usize,
-    x: &[i16],
-    acc: &mut [Accumulators],
-) {
+unsafe fn tiles<const K: usize>(weights: &[WeightPair], inputs: usize, x: &[i16], acc: &mut [Accumulators]) {
     let (mut x, mut acc) = (x, acc);
     while !acc.is_empty() {
         let step = match acc.len() {
@@ -120,10 +103,7 @@ unsafe fn tile<const K: usize, const P: usize>(
         // is two aligned registers long.
         let weights = unsafe {
             let weights = weights.as_ptr().add(pair).cast::<__m512i>();
-            [
-                _mm512_load_si512(weights),
-                _mm512_load_si512(weights.add(1)),
-            ]
+            [_mm512_load_si512(weights), _mm512_load_si512(weights.add(1))]
         };
         for (position, sums) in sums.iter_mut().enumerate() {
             let x = _mm512_set1_epi32(read(position));
@@ -134,16 +114,11 @@ unsafe fn tile<const K: usize, const P: usize>(
     for pair in 0..inputs / 2 {
         // SAFETY: `2 * pair + 1 < inputs`, so both values are the position's.
         multiply(&mut sums, pair, &|position| unsafe {
-            x.as_ptr()
-                .add(position * inputs + 2 * pair)
-                .cast::<i32>()
-                .read_unaligned()
+            x.as_ptr().add(position * inputs + 2 * pair).cast::<i32>().read_unaligned()
         });
     }
     if inputs % 2 == 1 {
-        multiply(&mut sums, inputs / 2, &|position| {
-            i32::from(x[(position + 1) * inputs - 1] as u16)
-        });
+        multiply(&mut sums, inputs / 2, &|position| i32::from(x[(position + 1) * inputs - 1] as u16));
     }
     for (acc, sums) in acc.iter_mut().zip(sums) {
         // SAFETY: `Accumulators` is two aligned registers.
@@ -174,10 +149,7 @@ fn interleave(a: __m512i, b: __m512i) -> Pairs {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn multiply_add(acc: Pairs, x: Pairs, weights: Pairs) -> Pairs {
-    [
-        _mm512_dpwssd_epi32(acc[0], x[0], weights[0]),
-        _mm512_dpwssd_epi32(acc[1], x[1], weights[1]),
-    ]
+    [_mm512_dpwssd_epi32(acc[0], x[0], weights[0]), _mm512_dpwssd_epi32(acc[1], x[1], weights[1])]
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
@@ -194,15 +166,9 @@ fn load_wide<T>(values: &[T; WIDTH]) -> Pairs {
     // SAFETY: the array is two registers long.
     let [a, b] = unsafe {
         let values = values.as_ptr().cast::<__m512i>();
-        [
-            _mm512_loadu_si512(values),
-            _mm512_loadu_si512(values.add(1)),
-        ]
+        [_mm512_loadu_si512(values), _mm512_loadu_si512(values.add(1))]
     };
-    [
-        _mm512_shuffle_i32x4::<0b10_00_10_00>(a, b),
-        _mm512_shuffle_i32x4::<0b11_01_11_01>(a, b),
-    ]
+    [_mm512_shuffle_i32x4::<0b10_00_10_00>(a, b), _mm512_shuffle_i32x4::<0b11_01_11_01>(a, b)]
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
@@ -240,9 +206,8 @@ fn depthwise_row(layer: &Depthwise, rows: [&[i16]; 3], output: &mut [i16]) {
             if layer.leaky {
                 y = _mm512_max_epi16(y, _mm512_srai_epi16::<LEAKY_SHIFT>(y));
             }
-            let output: &mut [i16; WIDTH] = (&mut output[x * channels + first..][..WIDTH])
-                .try_into()
-                .unwrap();
+            let output: &mut [i16; WIDTH] =
+                (&mut output[x * channels + first..][..WIDTH]).try_into().unwrap();
             // SAFETY: the array is one register long.
             unsafe { _mm512_storeu_si512(output.as_mut_ptr().cast(), y) };
             (left, middle) = (middle, right);

@@ -40,24 +40,12 @@ pub struct Epilogue<'a> {
 pub trait Kernel: Send + Sync + std::fmt::Debug {
     /// Multiplies the packed weights of one block with at most [`TILE`]
     /// positions of `inputs` channels each: one `acc` entry per position.
-    fn accumulate(
-        &self,
-        weights: &[WeightPair],
-        inputs: usize,
-        x: &[i16],
-        acc: &mut [Accumulators],
-    );
+    fn accumulate(&self, weights: &[WeightPair], inputs: usize, x: &[i16], acc: &mut [Accumulators]);
 
     /// Rounds, shifts, saturates and activates accumulators and stores them,
     /// after adding the same channels of `add`. `output` and `add` start at the
     /// first accumulator's position.
-    fn finish(
-        &self,
-        acc: &[Accumulators],
-        epilogue: &Epilogue<'_>,
-        add: Option<&[i16]>,
-        output: &mut [i16],
-    );
+    fn finish(&self, acc: &[Accumulators], epilogue: &Epilogue<'_>, add: Option<&[i16]>, output: &mut [i16]);
 
     /// One row of a depthwise layer from the rows above, at and below it.
     fn depthwise_row(&self, layer: &Depthwise, rows: [&[i16]; 3], output: &mut [i16]);
@@ -77,8 +65,5 @@ pub fn of(level: Level) -> Option<Box<dyn Kernel>> {
 
 /// What [`Kernel::accumulate`] may rely on.
 fn assert_tile(weights: &[WeightPair], inputs: usize, x: &[i16], acc: &[Accumulators]) {
-    assert!(
-        weights.len() == inputs.div_ceil(2) && x.len() == inputs * acc.len(),
-        "a tile of other sizes"
-    );
+    assert!(weights.len() == inputs.div_ceil(2) && x.len() == inputs * acc.len(), "a tile of other sizes");
 }

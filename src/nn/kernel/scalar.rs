@@ -12,34 +12,20 @@ use crate::nn::weights::{Activation, Depthwise, LANES, Lanes, WeightPair};
 pub struct Scalar;
 
 impl Kernel for Scalar {
-    fn accumulate(
-        &self,
-        weights: &[WeightPair],
-        inputs: usize,
-        x: &[i16],
-        acc: &mut [Accumulators],
-    ) {
+    fn accumulate(&self, weights: &[WeightPair], inputs: usize, x: &[i16], acc: &mut [Accumulators]) {
         for (x, acc) in x.chunks_exact(inputs).zip(acc) {
             *acc = Lanes([0; LANES]);
             for (pair, weights) in x.chunks(2).zip(weights) {
                 let first = i32::from(pair[0]);
                 let second = pair.get(1).map_or(0, |&x| i32::from(x));
                 for (acc, &[a, b]) in acc.0.iter_mut().zip(&weights.0) {
-                    *acc = acc
-                        .wrapping_add(i32::from(a) * first)
-                        .wrapping_add(i32::from(b) * second);
+                    *acc = acc.wrapping_add(i32::from(a) * first).wrapping_add(i32::from(b) * second);
                 }
             }
         }
     }
 
-    fn finish(
-        &self,
-        acc: &[Accumulators],
-        epilogue: &Epilogue<'_>,
-        add: Option<&[i16]>,
-        output: &mut [i16],
-    ) {
+    fn finish(&self, acc: &[Accumulators], epilogue: &Epilogue<'_>, add: Option<&[i16]>, output: &mut [i16]) {
         finish(acc, epilogue, add, output);
     }
 
@@ -50,12 +36,7 @@ impl Kernel for Scalar {
 
 /// See [`Kernel::finish`].
 #[inline(always)]
-pub fn finish(
-    acc: &[Accumulators],
-    epilogue: &Epilogue<'_>,
-    add: Option<&[i16]>,
-    output: &mut [i16],
-) {
+pub fn finish(acc: &[Accumulators], epilogue: &Epilogue<'_>, add: Option<&[i16]>, output: &mut [i16]) {
     for (position, acc) in acc.iter().enumerate() {
         let at = position * epilogue.stride + epilogue.channel;
         let mut y = [0i16; LANES];
@@ -88,15 +69,11 @@ pub fn finish(
 #[inline(always)]
 fn copy(to: &mut [i16], from: &[i16]) {
     const HALF: usize = LANES / 2;
-    if let (Ok(to), Ok(from)) = (
-        <&mut [i16; LANES]>::try_from(&mut *to),
-        <&[i16; LANES]>::try_from(from),
-    ) {
+    if let (Ok(to), Ok(from)) = (<&mut [i16; LANES]>::try_from(&mut *to), <&[i16; LANES]>::try_from(from)) {
         *to = *from;
-    } else if let (Ok(to), Ok(from)) = (
-        <&mut [i16; HALF]>::try_from(&mut *to),
-        <&[i16; HALF]>::try_from(from),
-    ) {
+    } else if let (Ok(to), Ok(from)) =
+        (<&mut [i16; HALF]>::try_from(&mut *to), <&[i16; HALF]>::try_from(from))
+    {
         *to = *from;
     } else {
         to.copy_from_slice(from);

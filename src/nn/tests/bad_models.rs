@@ -2,9 +2,7 @@
 
 use super::{Random, Values};
 use crate::Error;
-use crate::model::Layer::{
-    self, Depthwise, Gate, LeakyRelu, Pointwise, Residual, Shuffle, Unshuffle,
-};
+use crate::model::Layer::{self, Depthwise, Gate, LeakyRelu, Pointwise, Residual, Shuffle, Unshuffle};
 use crate::model::{IntegerNetwork, SiteParams};
 use crate::nn::{Level, Network};
 
@@ -16,14 +14,7 @@ fn assert_bad(network: &IntegerNetwork, why: &str) {
 }
 
 fn sound() -> IntegerNetwork {
-    let layers = [
-        Pointwise {
-            inputs: 6,
-            outputs: 8,
-        },
-        Depthwise { channels: 8 },
-        Gate { channels: 4 },
-    ];
+    let layers = [Pointwise { inputs: 6, outputs: 8 }, Depthwise { channels: 8 }, Gate { channels: 4 }];
     Values::Full.network(&layers, &mut Random(3))
 }
 
@@ -46,16 +37,8 @@ fn parameters_of_another_length_are_errors() {
         for field in 0..3 {
             let mut network = sound();
             match &mut network.params[site] {
-                SiteParams::Pointwise {
-                    weights,
-                    shifts,
-                    biases,
-                }
-                | SiteParams::Depthwise {
-                    weights,
-                    shifts,
-                    biases,
-                } => match field {
+                SiteParams::Pointwise { weights, shifts, biases }
+                | SiteParams::Depthwise { weights, shifts, biases } => match field {
                     0 => drop(weights.pop()),
                     1 => drop(shifts.pop()),
                     _ => biases.push(0),
@@ -87,26 +70,14 @@ fn shifts_and_limits_out_of_range_are_errors() {
 
 #[test]
 fn layers_that_do_not_fit_together_are_errors() {
-    let narrow = Pointwise {
-        inputs: 4,
-        outputs: 6,
-    };
+    let narrow = Pointwise { inputs: 4, outputs: 6 };
     let lists: [Vec<Layer>; 8] = [
         vec![narrow.clone(), narrow.clone()],
         vec![narrow.clone(), Depthwise { channels: 4 }],
         vec![narrow.clone(), Gate { channels: 6 }],
         vec![narrow.clone(), Shuffle],
         vec![Residual(vec![narrow.clone()])],
-        vec![
-            narrow,
-            Residual(vec![
-                Unshuffle,
-                Pointwise {
-                    inputs: 24,
-                    outputs: 6,
-                },
-            ]),
-        ],
+        vec![narrow, Residual(vec![Unshuffle, Pointwise { inputs: 24, outputs: 6 }])],
         vec![Residual(vec![LeakyRelu])],
         vec![Depthwise { channels: 0 }],
     ];
@@ -119,16 +90,9 @@ fn layers_that_do_not_fit_together_are_errors() {
 #[test]
 fn absurd_sizes_are_errors() {
     let layers = [
-        Pointwise {
-            inputs: usize::MAX,
-            outputs: 2,
-        },
-        Gate {
-            channels: usize::MAX,
-        },
-        Depthwise {
-            channels: usize::MAX,
-        },
+        Pointwise { inputs: usize::MAX, outputs: 2 },
+        Gate { channels: usize::MAX },
+        Depthwise { channels: usize::MAX },
     ];
     for layer in layers {
         let mut network = sound();

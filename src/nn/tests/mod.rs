@@ -35,12 +35,7 @@ enum Values {
 }
 
 impl Values {
-    const ALL: [Values; 4] = [
-        Values::Full,
-        Values::Extreme,
-        Values::Lowest,
-        Values::Moderate,
-    ];
+    const ALL: [Values; 4] = [Values::Full, Values::Extreme, Values::Lowest, Values::Moderate];
 
     fn i16(self, random: &mut Random) -> i16 {
         let bits = random.next();
@@ -82,10 +77,7 @@ impl Values {
                 },
             })
             .collect();
-        IntegerNetwork {
-            layers: layers.to_vec(),
-            params,
-        }
+        IntegerNetwork { layers: layers.to_vec(), params }
     }
 
     fn shifts(self, drawn: &[i16]) -> Vec<u8> {
@@ -102,12 +94,7 @@ impl Values {
         drawn
             .chunks_exact(2)
             .map(|x| {
-                i32::from(x[0]) << 16
-                    >> if matches!(self, Values::Moderate) {
-                        8
-                    } else {
-                        0
-                    }
+                i32::from(x[0]) << 16 >> if matches!(self, Values::Moderate) { 8 } else { 0 }
                     | i32::from(x[1]) & 0xff
             })
             .collect()
@@ -131,9 +118,7 @@ fn check(layers: &[Layer], sizes: (usize, usize), channels: usize) {
 
 #[test]
 fn pointwise_layers_of_every_shape_equal_the_documentation() {
-    let inputs = [
-        1, 2, 3, 31, 32, 63, 64, 65, 96, 127, 128, 192, 256, 384, 512,
-    ];
+    let inputs = [1, 2, 3, 31, 32, 63, 64, 65, 96, 127, 128, 192, 256, 384, 512];
     let outputs = [1, 15, 16, 17, 31, 32, 33, 64, 95, 96, 130];
     for (index, inputs) in inputs.into_iter().enumerate() {
         for (turn, outputs) in outputs.into_iter().enumerate() {
@@ -148,10 +133,7 @@ fn pointwise_layers_of_every_shape_equal_the_documentation() {
 fn every_count_of_positions_equals_the_documentation() {
     for positions in (1..=40).chain([95, 96, 97, 200]) {
         for inputs in [64, 70, 71] {
-            let layer = Pointwise {
-                inputs,
-                outputs: 40,
-            };
+            let layer = Pointwise { inputs, outputs: 40 };
             check(&[layer], (1, positions), inputs);
         }
     }
@@ -161,30 +143,14 @@ fn every_count_of_positions_equals_the_documentation() {
 fn pointwise_layers_fuse_with_what_follows() {
     for (inputs, outputs) in [(64, 64), (96, 96), (64, 18), (33, 34), (128, 80)] {
         let pointwise = Pointwise { inputs, outputs };
-        let gate = Gate {
-            channels: outputs / 2,
-        };
-        let back = Pointwise {
-            inputs: outputs,
-            outputs: inputs,
-        };
+        let gate = Gate { channels: outputs / 2 };
+        let back = Pointwise { inputs: outputs, outputs: inputs };
         check(&[pointwise.clone(), LeakyRelu], (3, 7), inputs);
         check(&[pointwise.clone(), gate.clone()], (5, 5), inputs);
-        check(
-            &[Residual(vec![pointwise.clone(), LeakyRelu, back.clone()])],
-            (5, 5),
-            inputs,
-        );
-        check(
-            &[Residual(vec![pointwise, back, LeakyRelu])],
-            (5, 5),
-            inputs,
-        );
+        check(&[Residual(vec![pointwise.clone(), LeakyRelu, back.clone()])], (5, 5), inputs);
+        check(&[Residual(vec![pointwise, back, LeakyRelu])], (5, 5), inputs);
     }
-    let square = Pointwise {
-        inputs: 48,
-        outputs: 96,
-    };
+    let square = Pointwise { inputs: 48, outputs: 96 };
     check(&[Residual(vec![square, Gate { channels: 48 }])], (5, 5), 48);
 }
 
@@ -238,10 +204,7 @@ fn every_part_of_the_codec_is_the_same_on_any_level_and_thread_count() {
         for level in Level::available() {
             let network = Network::new(&network, level).unwrap();
             for threads in [1, 2, 5] {
-                let pool = rayon::ThreadPoolBuilder::new()
-                    .num_threads(threads)
-                    .build()
-                    .unwrap();
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 let got = pool.install(|| network.run(&input, quality));
                 assert!(got == expected, "{part:?} {level:?} {threads} threads");
             }
@@ -251,15 +214,7 @@ fn every_part_of_the_codec_is_the_same_on_any_level_and_thread_count() {
 
 #[test]
 fn an_empty_tensor_stays_empty() {
-    let layers = [
-        Pointwise {
-            inputs: 4,
-            outputs: 8,
-        },
-        Depthwise { channels: 8 },
-        Shuffle,
-        Unshuffle,
-    ];
+    let layers = [Pointwise { inputs: 4, outputs: 8 }, Depthwise { channels: 8 }, Shuffle, Unshuffle];
     let network = Values::Full.network(&layers, &mut Random(1));
     for (height, width) in [(0, 0), (0, 4), (4, 0)] {
         let y = Network::new(&network, Level::best())

@@ -20,12 +20,7 @@ fn list<'a>(
     for layer in layers {
         x = match layer {
             Layer::Pointwise { inputs, outputs } => {
-                let Some(SiteParams::Pointwise {
-                    weights,
-                    shifts,
-                    biases,
-                }) = params.next()
-                else {
+                let Some(SiteParams::Pointwise { weights, shifts, biases }) = params.next() else {
                     panic!("parameters");
                 };
                 let biases = quality.lerp(biases, *outputs);
@@ -37,12 +32,7 @@ fn list<'a>(
                 })
             }
             Layer::Depthwise { channels } => {
-                let Some(SiteParams::Depthwise {
-                    weights,
-                    shifts,
-                    biases,
-                }) = params.next()
-                else {
+                let Some(SiteParams::Depthwise { weights, shifts, biases }) = params.next() else {
                     panic!("parameters");
                 };
                 build(x.height, x.width, *channels, |v, u, c| {
@@ -92,12 +82,7 @@ fn list<'a>(
     x
 }
 
-fn build(
-    height: usize,
-    width: usize,
-    channels: usize,
-    value: impl Fn(usize, usize, usize) -> i16,
-) -> Tensor {
+fn build(height: usize, width: usize, channels: usize, value: impl Fn(usize, usize, usize) -> i16) -> Tensor {
     let mut y = Tensor::new(height, width, channels);
     for index in 0..y.data.len() {
         let (position, c) = (index / channels, index % channels);

@@ -1,0 +1,261 @@
+//! From float weights to the integers that ship.
+//!
+//! Every tensor gets a number of fraction bits from the values it takes on a
+//! calibration set, every row of weights the largest scale that keeps its sum
+//! of magnitudes below [`ROW_SUM`], and what comes out is checked against the
+//! float network by the caller (`aecodec export` prints the loss).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use super::calibrate::Ranges;
+use super::checkpoint::Checkpoint;
+use super::model::{Y_STEP, Z_SCALE, Z_STEP};
+use super::net::{Layout, Slot};
+use crate::entropy::ScaleTables;
+use crate::model::arch::{PIXEL_CHANNELS, Part};
+use crate::model::layer::{GATE_LIMIT, Layer};
+use crate::model::quality::{ANCHORS, LOG2_BITS};
+use crate::model::{IntegerNetwork, MAX_QUALITY, Model, SiteParams};
+
+/// Bound on the sum of a row's weight magnitudes: with 16-bit activations it
+/// leaves the 32-bit accumulator one bit of headroom against the worst case
+/// that real activations never come near.
+const ROW_SUM: f64 = (1 << 17) as f64;
+/// Fraction bits of a gate's clamped factor.
+const GATE_BITS: i32 = 12;
+/// Fraction bits of the analysis input relative to the trainer's pixels: the
+/// integers are `(p - 128) << 7`, the floats `(p - 128) / 64`.
+pub const INPUT_BITS: i32 = 13;
+/// The same for the synthesis output, whose integers have 6 fraction bits.
+pub const OUTPUT_BITS: i32 = 12;
+/// Head room above the largest value seen in calibration.
+const MARGIN: f32 = 1.3;
+
+/// The fraction bits that fit values up to `largest`.
+fn fraction_bits(largest: f32) -> i32 {
+    (32767.0 / (largest * MARGIN).max(1e-3)).log2().floor().min(15.0) as i32
+}
+
+/// Turns one network into integers.
+struct Converter<'a> {
+    params: &'a [f32],
+    slots: std::slice::Iter<'a, Slot>,
+    ranges: &'a Ranges,
+    out: Vec<SiteParams>,
+}
+
+impl Converter<'_> {
+    /// Converts `layers` whose input has `bits` fraction bits per channel.
+    /// `last` overrides the format of the final output. Returns the output's.
+    fn run(
+        &mut self,
+        layers: &[Layer],
+        prefix: &str,
+        mut bits: Vec<i32>,
+        last: Option<&[i32]>,
+    ) -> Result<Vec<i32>> {
+        for (index, layer) in layers.iter().enumerate() {
+            let path = format!("{prefix}{index}");
+            // What follows an output without rescaling it (activations, residual sums, shuffles) shares its format.
+            let mut shared = vec![path.clone()];
+            let mut end = index + 1;
+            while let Some(Layer::Residual(_) | Layer::LeakyRelu | Layer::Shuffle | Layer::Unshuffle) =
+                layers.get(end)
+            {
+                shared.push(format!("{prefix}{end}"));
+                end += 1;
+            }
+            let is_last = end == layers.len();
+            let wanted = |channels: usize, ranges: &Ranges| match last {
+                Some(bits) if is_last => bits.to_vec(),
+                _ => vec![fraction_bits(ranges.largest(&shared)); channels],
+            };
+            match layer {
+                Layer::Pointwise { outputs, .. } => {
+                    let to = match layers.get(index + 1) {
+                        Some(Layer::Gate { channels }) => {
+                            let mut to = vec![fraction_bits(self.ranges.half(&path, *channels)); *channels];
+                            to.extend(vec![GATE_BITS; *channels]);
+                            to
+                        }
+                        _ => wanted(*outputs, self.ranges),
+                    };
+                    self.pointwise(&bits, &to)?;
+                    bits = to;
+                }
+                Layer::Depthwise { channels } => {
+                    let to = wanted(*channels, self.ranges);
+                    self.depthwise(&bits, &to)?;
+                    bits = to;
+                }
+                Layer::Gate { channels } => {
+                    let to = wanted(*channels, self.ranges);
+                    let shift = bits[0] + GATE_BITS - to[0];
+                    if !(1..=30).contains(&shift) {
+                        bail!("gate {path}: shift {shift}");
+                    }
+                    let limit = (GATE_LIMIT << GATE_BITS) as i16;
+                    self.out.push(SiteParams::Gate { limit, shift: shift as u8 });
+                    bits = to;
+                }
+                Layer::Unshuffle => bits = bits.repeat(4),
+                Layer::Shuffle => bits.truncate(bits.len() / 4),
+                Layer::LeakyRelu => {}
+                Layer::Residual(body) => {
+                    let stream = bits.clone();
+                    self.run(body, &format!("{path}."), bits, Some(&stream))?;
+                    bits = stream;
+                }
+            }
+        }
+        Ok(bits)
+    }
+
+    fn pointwise(&mut self, from: &[i32], to: &[i32]) -> Result<()> {
+        let slot = self.slots.next().context("more layers than weights")?;
+        let (inputs, outputs) = slot.shape;
+        let (w, b) = (slot.weights(self.params), slot.biases(self.params));
+        let mut weights = vec![0i16; inputs * outputs];
+        let mut shifts = vec![0u8; outputs];
+        let mut biases = vec![0i32; ANCHORS * outputs];
+        for o in 0..outputs {
+            let row: Vec<f64> = (0..inputs)
+                .map(|i| f64::from(w[i * outputs + o]) * f64::from(to[o] - from[i]).exp2())
+                .collect();
+            let offsets: Vec<f64> =
+                (0..ANCHORS).map(|a| f64::from(b[a * outputs + o]) * f64::from(to[o]).exp2()).collect();
+            let shift = row_shift(&row, &offsets)?;
+            let scale = f64::from(shift).exp2();
+            for (q, w) in weights[o * inputs..][..inputs].iter_mut().zip(&row) {
+                *q = (w * scale).round() as i16;
+            }
+            shifts[o] = shift;
+            for (a, b) in offsets.iter().enumerate() {
+                biases[a * outputs + o] = (b * scale).round() as i32;
+            }
+        }
+        self.out.push(SiteParams::Pointwise { weights, shifts, biases });
+        Ok(())
+    }
+
+    fn depthwise(&mut self, from: &[i32], to: &[i32]) -> Result<()> {
+        let slot = self.slots.next().context("more layers than weights")?;
+        let channels = slot.shape.1;
+        let (w, b) = (slot.weights(self.params), slot.biases(self.params));
+        let mut weights = vec![0i16; 9 * channels];
+        let (mut shifts, mut biases) = (vec![0u8; channels], vec![0i32; channels]);
+        for c in 0..channels {
+            let row: Vec<f64> =
+                (0..9).map(|k| f64::from(w[k * channels + c]) * f64::from(to[c] - from[c]).exp2()).collect();
+            let offset = f64::from(b[c]) * f64::from(to[c]).exp2();
+            let shift = row_shift(&row, &[offset])?;
+            let scale = f64::from(shift).exp2();
+            for (k, w) in row.iter().enumerate() {
+                weights[k * channels + c] = (w * scale).round() as i16;
+            }
+            (shifts[c], biases[c]) = (shift, (offset * scale).round() as i32);
+        }
+        self.out.push(SiteParams::Depthwise { weights, shifts, biases });
+        Ok(())
+    }
+}
+
+/// The largest shift at which weights fit 16 bits, their magnitudes sum to at
+/// most [`ROW_SUM`] and offsets fit 30 bits.
+fn row_shift(row: &[f64], offsets: &[f64]) -> Result<u8> {
+    let sum: f64 = row.iter().map(|w| w.abs()).sum();
+    let peak = row.iter().fold(0.0f64, |m, w| m.max(w.abs()));
+    let offset = offsets.iter().fold(0.0f64, |m, b| m.max(b.abs()));
+    let fits = |shift: u8| {
+        let scale = f64::from(shift).exp2();
+        sum * scale <= ROW_SUM && peak * scale <= 32767.0 && offset * scale <= f64::from(1 << 30)
+    };
+    match (0..=24u8).rev().find(|shift| fits(*shift)) {
+        Some(shift) => Ok(shift),
+        None => bail!("weights up to {peak:.1} or biases up to {offset:.1} do not fit 16 bits"),
+    }
+}
+
+/// Converts the averaged weights of a checkpoint. `quality_map` names the
+/// quality index of each whole quality.
+pub fn convert(
+    checkpoint: &Checkpoint,
+    name: &str,
+    ranges: &BTreeMap<&'static str, Ranges>,
+    quality_map: Vec<u8>,
+) -> Result<Model> {
+    let arch = &checkpoint.arch;
+    let average = |name: &str| {
+        checkpoint
+            .states
+            .get(name)
+            .map(|state| state.ema.as_slice())
+            .with_context(|| format!("no variable {name}"))
+    };
+    let (m, h) = (arch.latents, arch.hyper_channels);
+    let output = |part: Part| fraction_bits(ranges[part.name()].output());
+    let (y_bits, z_bits) = (output(Part::Analysis), output(Part::HyperAnalysis));
+    let mut feature_bits = 0;
+    // Heads write means in y's format, and log2 scales in y's integer units.
+    let log2_bits = LOG2_BITS as i32;
+    let head: Vec<i32> = [vec![y_bits; m], vec![log2_bits; m]].concat();
+    let mut networks = Vec::new();
+    for part in Part::ALL {
+        let layers = arch.layers(part);
+        let layout = Layout::new(&layers);
+        let mut params = average(part.name())?.to_vec();
+        let (from, to) = match part {
+            Part::Analysis => (vec![INPUT_BITS; arch.input_channels(part)], Some(vec![y_bits; m])),
+            Part::HyperAnalysis => (vec![y_bits; m], Some(vec![z_bits; arch.hyper_latents])),
+            Part::HyperSynthesis => (vec![z_bits; arch.hyper_latents], None),
+            Part::Prior => (vec![feature_bits; h], Some(head.clone())),
+            Part::Context => ([vec![feature_bits; h], vec![y_bits; m]].concat(), Some(head.clone())),
+            Part::Synthesis => (vec![y_bits; m], Some(vec![OUTPUT_BITS; PIXEL_CHANNELS])),
+        };
+        if matches!(part, Part::Prior | Part::Context) {
+            let last = layout.slots.last().context("a head without layers")?;
+            for row in params[last.bias..][..ANCHORS * 2 * m].chunks_exact_mut(2 * m) {
+                row[m..].iter_mut().for_each(|b| *b += y_bits as f32);
+            }
+        }
+        let mut converter = Converter {
+            params: &params,
+            slots: layout.slots.iter(),
+            ranges: &ranges[part.name()],
+            out: Vec::new(),
+        };
+        let bits = converter
+            .run(&layers, "", from, to.as_deref())
+            .with_context(|| format!("network {}", part.name()))?;
+        if part == Part::HyperSynthesis {
+            feature_bits = bits[0];
+        }
+        let params = converter.out;
+        networks.push(IntegerNetwork { layers, params });
+    }
+    let fixed = |name: &str, bits: i32| -> Result<Vec<i16>> {
+        Ok(average(name)?
+            .iter()
+            .map(|v| ((v + bits as f32) * (1 << LOG2_BITS) as f32).round() as i16)
+            .collect())
+    };
+    assert_eq!(quality_map.len(), usize::from(MAX_QUALITY) + 1);
+    Ok(Model {
+        name: name.to_string(),
+        arch: arch.clone(),
+        networks: networks.try_into().expect("one network per part"),
+        y_step_log2: fixed(Y_STEP, y_bits)?,
+        z_step_log2: fixed(Z_STEP, z_bits)?,
+        z_scale_log2: fixed(Z_SCALE, 0)?,
+        tables: ScaleTables::logistic(),
+        quality_map,
+    })
+}
+
+/// Reads a run's checkpoint, or says that there is none.
+pub fn checkpoint(run: &Path) -> Result<Checkpoint> {
+    Checkpoint::load(run)?.with_context(|| format!("{} holds no checkpoint", run.display()))
+}

@@ -1,0 +1,188 @@
+//! `aecodec export`: converts a run, measures what the integers cost, and
+//! writes the model file.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use image::DynamicImage;
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::calibrate::{self, calibrate};
+use super::kernels::Geometry;
+use super::model::{Batch, CodecModel};
+use super::quantize::Rounding;
+use super::{export, validate};
+use crate::codec::{DecodeOptions, EncodeOptions, PreparedModel, decode, encode};
+use crate::eval::psnr::psnr_rgb;
+use crate::model::quality::STEPS;
+use crate::model::{MAX_QUALITY, Model, ModelId, QualityIndex};
+
+/// Turn a run's checkpoint into a model file of integers, and report what that costs.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ExportArgs {
+    /// The run's folder
+    #[arg(long, default_value = "runs/default")]
+    pub run: PathBuf,
+    /// Folder of validation pictures, for ranges, rates and the report
+    #[arg(long)]
+    pub val: PathBuf,
+    /// Pictures of the folder to use
+    #[arg(long, default_value_t = 24)]
+    pub pictures: usize,
+    /// What people will call the model
+    #[arg(long, default_value = "default")]
+    pub name: String,
+    /// The file to write
+    pub output: PathBuf,
+}
+
+/// Bits per pixel that quality 5 and quality 90 stand for on photographs; the
+/// ones between are evenly spread in log-rate.
+const RATE_AT: [(f64, f64); 2] = [(5.0, 0.07), (90.0, 2.0)];
+/// Rate of the validation pictures over the rate of typical photographs at the
+/// same quality index, which the quality scale is stated for.
+const VALIDATION_RATE: f64 = 1.0;
+/// Quality indices at which rates are measured for the map.
+const RATE_INDICES: [u8; 9] = [0, 32, 64, 96, 128, 160, 192, 224, 255];
+/// An RDOQ weight so large that no symbol moves.
+const NO_RDOQ: i32 = 1 << 20;
+
+/// Exports, reports on stderr, writes the file.
+pub fn release(args: &ExportArgs) -> Result<()> {
+    let checkpoint = export::checkpoint(&args.run)?;
+    let pictures = validate::pictures(&args.val, args.pictures)?;
+    let ranges = calibrate(&checkpoint, &pictures)?;
+    let linear = (0..=u32::from(MAX_QUALITY)).map(|q| (q * 255 / u32::from(MAX_QUALITY)) as u8).collect();
+    let mut model = export::convert(&checkpoint, &args.name, &ranges, linear)?;
+    eprintln!(
+        "step {}: largest clipped share {:.1e} of a network's activations on these pictures",
+        checkpoint.step,
+        calibrate::largest_outlier_share(&ranges)
+    );
+
+    let floats = CodecModel::averaged(&checkpoint)?;
+    let bytes = model.write();
+    let prepared = PreparedModel::new(Model::read(&bytes)?, id(&bytes));
+    let mut rates = Vec::new();
+    for index in RATE_INDICES {
+        let loss = integer_loss(&floats, &prepared, &pictures, index)?;
+        eprintln!("{}", loss.describe(index));
+        rates.push((f64::from(index), loss.rdoq_bpp));
+    }
+    model.quality_map = quality_map(&rates);
+    let bytes = model.write();
+    let mut file = tempfile::NamedTempFile::new_in(args.output.parent().filter(|p| p.is_dir()).unwrap_or(".".as_ref()))?;
+    std::io::Write::write_all(&mut file, &bytes)?;
+    file.persist(&args.output).with_context(|| format!("cannot write {}", args.output.display()))?;
+    eprintln!("{}: model {} of {} bytes", args.output.display(), id(&bytes), bytes.len());
+    Ok(())
+}
+
+fn id(bytes: &[u8]) -> ModelId {
+    let hash = Sha256::digest(bytes);
+    ModelId([hash[0], hash[1], hash[2], hash[3]])
+}
+
+/// Means over pictures at one quality index.
+struct Loss {
+    float_bpp: f64,
+    float_psnr: f64,
+    bpp: f64,
+    psnr: f64,
+    rdoq_bpp: f64,
+    rdoq_psnr: f64,
+}
+
+impl Loss {
+    fn describe(&self, index: u8) -> String {
+        format!(
+            "index {index:3}: float {:.4} bpp (estimated) {:.3} dB, integer {:.4} bpp ({:+.2} %) {:.3} dB ({:+.3} dB), with RDOQ {:.4} bpp ({:+.2} %) {:.3} dB ({:+.3} dB)",
+            self.float_bpp,
+            self.float_psnr,
+            self.bpp,
+            100.0 * (self.bpp / self.float_bpp - 1.0),
+            self.psnr,
+            self.psnr - self.float_psnr,
+            self.rdoq_bpp,
+            100.0 * (self.rdoq_bpp / self.bpp - 1.0),
+            self.rdoq_psnr,
+            self.rdoq_psnr - self.psnr,
+        )
+    }
+}
+
+/// The same pictures through the float network and the integer codec. The
+/// float PSNR is after rounding and clamping to bytes, like the other.
+fn integer_loss(
+    floats: &CodecModel,
+    prepared: &std::sync::Arc<PreparedModel>,
+    pictures: &[(Geometry, Vec<f32>)],
+    index: u8,
+) -> Result<Loss> {
+    let (anchor, step) = QualityIndex(index).split();
+    let quality = prepared_quality(prepared.model(), index);
+    let sums = pictures
+        .par_iter()
+        .map(|(geometry, pixels)| {
+            let image = super::model::image_of_rows(*geometry, pixels);
+            let batch = Batch {
+                pixels: pixels.clone(),
+                geometry: *geometry,
+                qualities: vec![(anchor, step as f32 / STEPS as f32)],
+            };
+            let outcome = floats.forward(&batch, Rounding::Hard)?;
+            let decoded = super::model::image_of_rows(*geometry, &floats.decoded(&batch)?);
+            let picture = DynamicImage::ImageRgb8(image.clone());
+            let area = f64::from(image.width() * image.height());
+            let code = |kappa: i32| -> Result<[f64; 2]> {
+                let options = EncodeOptions {
+                    quality,
+                    model: Some(prepared.clone()),
+                    rdoq_kappa_q8: kappa,
+                };
+                let file = encode(&picture, &options)?;
+                let back =
+                    decode(&file, &DecodeOptions { models: vec![prepared.clone()], ..Default::default() })?.into_rgb8();
+                Ok([file.len() as f64 * 8.0 / area, psnr_rgb(&image, &back)])
+            };
+            let [bpp, psnr] = code(NO_RDOQ)?;
+            let [rdoq_bpp, rdoq_psnr] = code(EncodeOptions::default().rdoq_kappa_q8)?;
+            let float_bpp = f64::from(outcome.bpp.to_vec1::<f32>()?[0]);
+            Ok([float_bpp, psnr_rgb(&image, &decoded), bpp, psnr, rdoq_bpp, rdoq_psnr])
+        })
+        .collect::<Result<Vec<[f64; 6]>>>()?;
+    let mean = |i: usize| sums.iter().map(|s| s[i]).sum::<f64>() / sums.len() as f64;
+    Ok(Loss {
+        float_bpp: mean(0),
+        float_psnr: mean(1),
+        bpp: mean(2),
+        psnr: mean(3),
+        rdoq_bpp: mean(4),
+        rdoq_psnr: mean(5),
+    })
+}
+
+/// A quality that the model maps to `index`.
+fn prepared_quality(model: &Model, index: u8) -> f32 {
+    (0..=25600)
+        .map(|q| q as f32 / 256.0)
+        .find(|q| model.quality_index(*q) == Some(QualityIndex(index)))
+        .expect("a linear map reaches every index")
+}
+
+/// For each whole quality the index whose rate comes closest in log-rate;
+/// strictly what the scale promises where the rates reach, clamped beyond.
+fn quality_map(rates: &[(f64, f64)]) -> Vec<u8> {
+    let [(q0, r0), (q1, r1)] = RATE_AT;
+    (0..=MAX_QUALITY)
+        .map(|q| {
+            let share = (f64::from(q) - q0) / (q1 - q0);
+            let wanted = (r0.ln() + share * (r1.ln() - r0.ln())) + VALIDATION_RATE.ln();
+            let next = rates.iter().position(|(_, r)| r.ln() >= wanted).unwrap_or(rates.len() - 1).max(1);
+            let ((i0, r0), (i1, r1)) = (rates[next - 1], rates[next]);
+            let t = (wanted - r0.ln()) / (r1.ln() - r0.ln());
+            (i0 + t * (i1 - i0)).round().clamp(0.0, 255.0) as u8
+        })
+        .collect()
+}
