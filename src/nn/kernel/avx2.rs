@@ -21,33 +21,31 @@ impl Avx2 {
 }
 
 impl Kernel for Avx2 {
-    fn accumulate(&self, weights: &[WeightPair], inputs: usize, x: &[i16], acc: &mut [Accumulators]) {
+    fn accumulate(
+        &self,
+        weights: &[WeightPair],
+        inputs: usize,
+        x: &[i16],
+        acc: &mut [Accumulators],
+    ) {
         assert_tile(weights, inputs, x, acc);
-        // With the row length known to the compiler every address is a constant
-        // away from one register, which a row length in a register costs a
-        // quarter of the speed.
-        // SAFETY: `self` proves the features, `assert_tile` the lengths.
-        unsafe {
-            match inputs {
-                64 => tiles::<64>(weights, inputs, x, acc),
-                96 => tiles::<96>(weights, inputs, x, acc),
-                128 => tiles::<128>(weights, inputs, x, acc),
-                192 => tiles::<192>(weights, inputs, x, acc),
-                256 => tiles::<256>(weights, inputs, x, acc),
-                384 => tiles::<384>(weights, inputs, x, acc),
-                512 => tiles::<512>(weights, inputs, x, acc),
-                _ => tiles::<0>(weights, inputs, x, acc),
-            }
-        }
+        // SAFETY: `self` proves the feature, `assert_tile` the lengths.
+        unsafe { tiles(weights, inputs, x, acc) }
     }
 
-    fn finish(&self, acc: &[Accumulators], epilogue: &Epilogue<'_>, add: Option<&[i16]>, output: &mut [i16]) {
-        // SAFETY: `self` proves the features.
+    fn finish(
+        &self,
+        acc: &[Accumulators],
+        epilogue: &Epilogue<'_>,
+        add: Option<&[i16]>,
+        output: &mut [i16],
+    ) {
+        // SAFETY: `self` proves the feature.
         unsafe { finish(acc, epilogue, add, output) }
     }
 
     fn depthwise_row(&self, layer: &Depthwise, rows: [&[i16]; 3], output: &mut [i16]) {
-        // SAFETY: `self` proves the features.
+        // SAFETY: `self` proves the feature.
         unsafe { depthwise_row(layer, rows, output) }
     }
 }
@@ -56,9 +54,9 @@ impl Kernel for Avx2 {
 ///
 /// # Safety
 ///
-/// The lengths must satisfy [`assert_tile`], and `K` be `inputs` or 0.
+/// The lengths must satisfy [`assert_tile`].
 #[target_feature(enable = "avx2")]
-unsafe fn tiles<const K: usize>(weights: &[WeightPair], inputs: usize, x: &[i16], acc: &mut [Accumulators]) {
+unsafe fn tiles(weights: &[WeightPair], inputs: usize, x: &[i16], acc: &mut [Accumulators]) {
     let (mut x, mut acc) = (x, acc);
     while !acc.is_empty() {
         let step = match acc.len() {
@@ -71,9 +69,9 @@ unsafe fn tiles<const K: usize>(weights: &[WeightPair], inputs: usize, x: &[i16]
             // SAFETY: `x` and `now` have `step` positions, as the caller promised.
             unsafe {
                 match step {
-                    6 => tile::<K, 6>(weights, inputs, half, x, now),
-                    2 => tile::<K, 2>(weights, inputs, half, x, now),
-                    _ => tile::<K, 1>(weights, inputs, half, x, now),
+                    6 => tile::<6>(weights, inputs, half, x, now),
+                    2 => tile::<2>(weights, inputs, half, x, now),
+                    _ => tile::<1>(weights, inputs, half, x, now),
                 }
             }
         }
@@ -81,28 +79,31 @@ unsafe fn tiles<const K: usize>(weights: &[WeightPair], inputs: usize, x: &[i16]
     }
 }
 
-/// `P` positions and one half of a block's lanes.
+/// `P` positions and one half of a block's lanes. Unlike on AVX-512, a row
+/// length known to the compiler gains nothing here.
 ///
 /// # Safety
 ///
 /// `weights` must hold `inputs.div_ceil(2)` entries, `x` at least `P * inputs`
-/// values, `acc` be `P` long, `half` below 2, and `K` be `inputs` or 0.
+/// values, `acc` be `P` long and `half` below 2.
 #[target_feature(enable = "avx2")]
-unsafe fn tile<const K: usize, const P: usize>(
+unsafe fn tile<const P: usize>(
     weights: &[WeightPair],
     inputs: usize,
     half: usize,
     x: &[i16],
     acc: &mut [Accumulators],
 ) {
-    let inputs = if K == 0 { inputs } else { K };
     let mut sums = [[_mm256_setzero_si256(); 2]; P];
     let multiply = |sums: &mut [[__m256i; 2]; P], pair: usize, read: &dyn Fn(usize) -> i32| {
         // SAFETY: callers pass a `pair` below `inputs.div_ceil(2)`, and an entry
         // is four aligned registers long.
         let weights = unsafe {
             let weights = weights.as_ptr().add(pair).cast::<__m256i>().add(2 * half);
-            [_mm256_load_si256(weights), _mm256_load_si256(weights.add(1))]
+            [
+                _mm256_load_si256(weights),
+                _mm256_load_si256(weights.add(1)),
+            ]
         };
         for (position, sums) in sums.iter_mut().enumerate() {
             let x = _mm256_set1_epi32(read(position));
@@ -113,11 +114,16 @@ unsafe fn tile<const K: usize, const P: usize>(
     for pair in 0..inputs / 2 {
         // SAFETY: `2 * pair + 1 < inputs`, so both values are the position's.
         multiply(&mut sums, pair, &|position| unsafe {
-            x.as_ptr().add(position * inputs + 2 * pair).cast::<i32>().read_unaligned()
+            x.as_ptr()
+                .add(position * inputs + 2 * pair)
+                .cast::<i32>()
+                .read_unaligned()
         });
     }
     if inputs % 2 == 1 {
-        multiply(&mut sums, inputs / 2, &|position| i32::from(x[(position + 1) * inputs - 1] as u16));
+        multiply(&mut sums, inputs / 2, &|position| {
+            i32::from(x[(position + 1) * inputs - 1] as u16)
+        });
     }
     for (acc, sums) in acc.iter_mut().zip(sums) {
         // SAFETY: `Accumulators` is four aligned registers.
@@ -168,9 +174,15 @@ fn load_wide<T>(values: &[T; WIDTH]) -> Pairs {
     // SAFETY: the array is two registers long.
     let [a, b] = unsafe {
         let values = values.as_ptr().cast::<__m256i>();
-        [_mm256_loadu_si256(values), _mm256_loadu_si256(values.add(1))]
+        [
+            _mm256_loadu_si256(values),
+            _mm256_loadu_si256(values.add(1)),
+        ]
     };
-    [_mm256_permute2x128_si256::<0x20>(a, b), _mm256_permute2x128_si256::<0x31>(a, b)]
+    [
+        _mm256_permute2x128_si256::<0x20>(a, b),
+        _mm256_permute2x128_si256::<0x31>(a, b),
+    ]
 }
 
 #[target_feature(enable = "avx2")]
@@ -208,8 +220,9 @@ fn depthwise_row(layer: &Depthwise, rows: [&[i16]; 3], output: &mut [i16]) {
             if layer.leaky {
                 y = _mm256_max_epi16(y, _mm256_srai_epi16::<{ LEAKY_SHIFT as i32 }>(y));
             }
-            let output: &mut [i16; WIDTH] =
-                (&mut output[x * channels + first..][..WIDTH]).try_into().unwrap();
+            let output: &mut [i16; WIDTH] = (&mut output[x * channels + first..][..WIDTH])
+                .try_into()
+                .unwrap();
             // SAFETY: the array is one register long.
             unsafe { _mm256_storeu_si256(output.as_mut_ptr().cast(), y) };
             (left, middle) = (middle, right);
