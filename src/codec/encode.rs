@@ -25,7 +25,7 @@ pub fn encode(picture: &DynamicImage, options: &EncodeOptions) -> Result<Vec<u8>
     container::write(&header, &streams, &checksums)
 }
 
-/// The parts of the file, and the latents as a decoder will see them.
+/// The parts of the file.
 pub(super) fn encode_tiles(
     picture: &DynamicImage,
     options: &EncodeOptions,

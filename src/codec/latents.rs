@@ -129,6 +129,7 @@ pub(super) struct WrittenTile {
     /// The checksum of its symbols.
     pub checksum: crc32fast::Hasher,
     /// The latents as a decoder will see them.
+    #[cfg(test)]
     pub y_hat: Tensor,
 }
 
@@ -144,9 +145,14 @@ pub(super) fn write(
     let z = model.network(Part::HyperAnalysis)?.run(&padded, quantiser.quality);
     let tables = &model.model().tables;
     let mut chooser = Chooser { writer: LatentWriter::new(tables), tables, y, z: &z, rdoq_kappa_q8 };
-    let y_hat = walk(model, quantiser, y.height, y.width, &mut chooser)?;
+    let _y_hat = walk(model, quantiser, y.height, y.width, &mut chooser)?;
     let (stream, checksum) = chooser.writer.finish();
-    Ok(WrittenTile { stream, checksum, y_hat })
+    Ok(WrittenTile {
+        stream,
+        checksum,
+        #[cfg(test)]
+        y_hat: _y_hat,
+    })
 }
 
 /// Decodes what [`write`] coded: the latents, and the checksum of the symbols.

@@ -1,0 +1,89 @@
+//! Old files decode for ever, to the same pixels.
+//!
+//! `testdata/golden` holds encoded pictures and `pixels.sha256`, a line
+//! `hash  file` for each. To add one, encode it with a released model,
+//!
+//! ```text
+//! aecodec compress picture.png -o testdata/golden/picture-q50.aec
+//! AECODEC_ADD_GOLDEN=1 cargo test --test golden
+//! ```
+//!
+//! which appends the lines that are missing. It never changes one that is
+//! there: a decoder that makes other pixels is wrong.
+
+#[path = "support/synthetic.rs"]
+mod synthetic;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{env, fs};
+
+use aecodec::model::{Model, ModelId};
+use aecodec::{DecodeOptions, EncodeOptions, PreparedModel, decode, encode};
+use image::{DynamicImage, RgbImage};
+use sha2::{Digest, Sha256};
+
+/// The SHA-256 of size, colour type and pixels.
+fn hash(picture: &DynamicImage) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(picture.width().to_le_bytes());
+    hasher.update(picture.height().to_le_bytes());
+    hasher.update([picture.color().channel_count()]);
+    hasher.update(picture.as_bytes());
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn golden_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/golden")
+}
+
+#[test]
+fn golden_files_decode_to_the_same_pixels() {
+    let list_path = golden_folder().join("pixels.sha256");
+    let mut list = fs::read_to_string(&list_path).unwrap();
+    let mut expected: BTreeMap<String, String> = list
+        .lines()
+        .map(|line| line.split_once("  ").expect("a hash, two spaces, a file"))
+        .map(|(hash, file)| (file.to_string(), hash.to_string()))
+        .collect();
+    for entry in fs::read_dir(golden_folder()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "aec") {
+            continue;
+        }
+        let file = path.file_name().unwrap().to_str().unwrap().to_string();
+        let bytes = fs::read(&path).unwrap();
+        let all_threads = hash(&decode(&bytes, &DecodeOptions::default()).unwrap());
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let one_thread = pool.install(|| hash(&decode(&bytes, &DecodeOptions::default()).unwrap()));
+        assert_eq!(all_threads, one_thread, "{file}");
+        match expected.remove(&file) {
+            Some(hash) => assert_eq!(all_threads, hash, "{file}"),
+            None if env::var_os("AECODEC_ADD_GOLDEN").is_some() => {
+                list += &format!("{all_threads}  {file}\n");
+            }
+            None => panic!("{file} has no line in pixels.sha256"),
+        }
+    }
+    assert!(expected.is_empty(), "golden files are gone: {expected:?}");
+    if env::var_os("AECODEC_ADD_GOLDEN").is_some() {
+        fs::write(list_path, list).unwrap();
+    }
+}
+
+/// Holds the format itself, from the model file to the last pixel, with a model
+/// of random weights. Other hashes here mean another version of the format.
+#[test]
+fn the_format_does_not_drift() {
+    let file = synthetic::model(synthetic::TINY).write();
+    let id = Sha256::digest(&file);
+    let id = ModelId([id[0], id[1], id[2], id[3]]);
+    let model = PreparedModel::new(Model::read(&file).unwrap(), id);
+    let picture = RgbImage::from_fn(150, 110, |x, y| [x * 2, x * y, y * 2].map(|v| v as u8).into()).into();
+    let options = EncodeOptions { quality: 62.5, model: Some(Arc::clone(&model)), ..Default::default() };
+    let bytes = encode(&picture, &options).unwrap();
+    let decoded = decode(&bytes, &DecodeOptions { models: vec![model], ..Default::default() }).unwrap();
+    let found = format!("{id} {} {:08x} {}", bytes.len(), crc32fast::hash(&bytes), &hash(&decoded)[..16]);
+    assert_eq!(found, "805a57ca 463 3d8da269 92027ba678b6ca78");
+}
