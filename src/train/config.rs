@@ -35,10 +35,6 @@ pub struct TrainArgs {
     /// Share of the schedule at which the cosine decay starts
     #[arg(long, default_value_t = 0.3)]
     pub decay_from: f64,
-    /// Share of the schedule from which the rate sees truly rounded latents' reconstructions
-    /// and only decoder and priors learn
-    #[arg(long, default_value_t = 1.0)]
-    pub hard_from: f64,
     /// Gradients with a larger norm are scaled down to it
     #[arg(long, default_value_t = 20.0)]
     pub clip: f64,
@@ -54,9 +50,12 @@ pub struct TrainArgs {
     /// Minutes between two checkpoints with validation
     #[arg(long, default_value_t = 8.0)]
     pub save_every: f64,
-    /// Stop after this many steps, whatever the schedule says
+    /// Make the schedule this many steps long instead of --minutes
     #[arg(long)]
     pub steps: Option<u64>,
+    /// Stop after this step, wherever the schedule is; the run can go on later
+    #[arg(long)]
+    pub stop_after: Option<u64>,
     /// C: channels of the transforms at 1/8
     #[arg(long, default_value_t = 128)]
     pub channels: usize,

@@ -16,6 +16,8 @@ pub mod net;
 pub mod optimizer;
 pub mod quantize;
 pub mod reference;
+#[cfg(test)]
+mod tests;
 pub mod trainer;
 pub mod validate;
 

@@ -181,6 +181,11 @@ impl CodecModel {
         Ok(Trace { x, y, z_coded, features, known, y_coded, decoded })
     }
 
+    /// The pixels of [`Self::forward`] with truly rounded latents, as rows like the input's.
+    pub fn decoded(&self, batch: &Batch) -> Result<Vec<f32>> {
+        numbers(&self.trace(batch, Rounding::Hard)?.decoded)
+    }
+
     /// What each part reads when a picture is coded for real, in the order of
     /// [`Part::ALL`].
     pub fn part_inputs(&self, batch: &Batch) -> Result<[(Geometry, Vec<f32>); 6]> {
@@ -342,6 +347,18 @@ pub fn pixel_rows(rgb: &[u8], height: usize, width: usize, out: &mut Vec<f32>) {
             }
         }
     }
+}
+
+/// The picture that [`pixel_rows`] of one crop came from, rounded and clamped to bytes.
+pub fn image_of_rows(geometry: Geometry, rows: &[f32]) -> image::RgbImage {
+    let (height, width) = (geometry.height * PIXEL_BLOCK, geometry.width * PIXEL_BLOCK);
+    image::RgbImage::from_fn(width as u32, height as u32, |x, y| {
+        let (x, y) = (x as usize, y as usize);
+        let row = (y / PIXEL_BLOCK) * geometry.width + x / PIXEL_BLOCK;
+        let at = row * PIXEL_CHANNELS + ((y % PIXEL_BLOCK) * PIXEL_BLOCK + x % PIXEL_BLOCK) * 3;
+        let byte = |v: f32| (v * PIXEL_SCALE + 128.0).round().clamp(0.0, 255.0) as u8;
+        image::Rgb([byte(rows[at]), byte(rows[at + 1]), byte(rows[at + 2])])
+    })
 }
 
 /// Converts a float variable to its numbers.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
@@ -23,6 +22,9 @@ use super::quantize::Rounding;
 use super::{klt, validate};
 use crate::model::Part;
 
+/// The step tables' learning rate relative to the weights'.
+const TABLE_LR: f64 = 5.0;
+
 /// What one worker brings back from its share of a batch.
 struct Share {
     grads: BTreeMap<String, Vec<f32>>,
@@ -31,14 +33,14 @@ struct Share {
     crops: Vec<[f64; 4]>,
 }
 
-/// Trains until the schedule ends or the process is interrupted.
-pub fn train(args: &TrainArgs) -> Result<()> {
+/// Trains until the schedule ends or somebody sets `stop`.
+pub fn train(args: &TrainArgs, stop: &AtomicBool) -> Result<()> {
     tame_runtime();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(args.workers.max(1)).build()?;
-    pool.install(|| run(args))
+    pool.install(|| run(args, stop))
 }
 
-fn run(args: &TrainArgs) -> Result<()> {
+fn run(args: &TrainArgs, stop: &AtomicBool) -> Result<()> {
     if args.crop == 0 || !args.crop.is_multiple_of(64) {
         bail!("--crop {} is not a multiple of 64", args.crop);
     }
@@ -47,11 +49,6 @@ fn run(args: &TrainArgs) -> Result<()> {
     }
     std::fs::create_dir_all(&args.run)
         .with_context(|| format!("cannot make the folder {}", args.run.display()))?;
-    let stop = Arc::new(AtomicBool::new(false));
-    {
-        let stop = stop.clone();
-        ctrlc::set_handler(move || stop.store(true, Ordering::Relaxed))?;
-    }
     let data = Dataset::open(&args.data, args.crop)?;
     let val = match &args.val {
         Some(folder) => validate::pictures(folder, 16)?,
@@ -124,7 +121,8 @@ fn run(args: &TrainArgs) -> Result<()> {
             Some(steps) => step as f64 / steps as f64,
             None => seconds / (60.0 * args.minutes),
         };
-        let done = progress >= 1.0 || stop.load(Ordering::Relaxed);
+        let pause = stop.load(Ordering::Relaxed) || args.stop_after.is_some_and(|last| step >= last);
+        let done = progress >= 1.0 || pause;
         if done || saved.elapsed().as_secs_f64() > 60.0 * args.save_every {
             let checkpoint = Checkpoint {
                 arch: arch.clone(),
@@ -134,7 +132,7 @@ fn run(args: &TrainArgs) -> Result<()> {
                 states: states.clone(),
             };
             checkpoint.save(&args.run)?;
-            if !val.is_empty() && !stop.load(Ordering::Relaxed) {
+            if !val.is_empty() && !pause {
                 let averaged = CodecModel::averaged(&checkpoint)?;
                 let points = validate::run(&averaged, &val)?;
                 eprintln!("{}", validate::describe(step, seconds, &points));
@@ -173,7 +171,11 @@ fn run(args: &TrainArgs) -> Result<()> {
                 .into_par_iter()
                 .map(|((name, w), (_, state))| {
                     let grad: Vec<f32> = grads[name].iter().map(|g| g * scale).collect();
-                    let slots = layouts.get(name).map_or(&[][..], |layout| &layout.slots);
+                    // The tables are logarithms and have octaves to go.
+                    let (slots, lr) = match layouts.get(name) {
+                        Some(layout) => (&layout.slots[..], lr),
+                        None => (&[][..], TABLE_LR * lr),
+                    };
                     Optimizer::update(settings, step, state, slots, w, &grad, lr as f32);
                     set_var(&vars[name], w)
                 })
