@@ -5,7 +5,7 @@
 //! decode  bytes -> container | per tile: latents::read | y_hat -> g_s -> pixels
 //! ```
 //!
-//! Both directions walk a tile's latents with the same code, see [`latents`].
+//! Both directions walk a tile's latents with the same code, see `latents`.
 
 mod decode;
 mod encode;

@@ -106,7 +106,7 @@ mod tests {
             let rgb =
                 RgbImage::from_fn(width, height, |x, y| [x as u8 * 5, y as u8 * 7, (x * y) as u8].into());
             let tensor = to_tensor(&rgb);
-            assert!(tensor.height % 2 == 0 && tensor.width % 2 == 0);
+            assert!(tensor.height.is_multiple_of(2) && tensor.width.is_multiple_of(2));
             assert_eq!(back(tensor, width, height), DynamicImage::from(rgb));
         }
     }

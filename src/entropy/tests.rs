@@ -48,6 +48,85 @@ fn files_are_as_long_as_the_cost_table_says() {
     assert!((bytes / expected - 1.0).abs() < 0.004, "{bytes} bytes, {expected} expected");
 }
 
+/// Section 6 of docs/format.md, word by word.
+struct Naive<'a> {
+    words: Vec<u16>,
+    state: u32,
+    tables: &'a ScaleTables,
+}
+
+impl<'a> Naive<'a> {
+    fn new(tables: &'a ScaleTables, bytes: &[u8]) -> Self {
+        let mut bytes = bytes.to_vec();
+        if bytes.len() % 2 == 1 {
+            bytes.push(0);
+        }
+        let words = bytes.chunks(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
+        let mut naive = Naive { words, state: 0, tables };
+        naive.refill();
+        naive.refill();
+        naive
+    }
+
+    fn refill(&mut self) {
+        if let Some(word) = self.words.pop() {
+            self.state = self.state << 16 | u32::from(word);
+        }
+    }
+
+    fn decode(&mut self, widths: &[u32]) -> usize {
+        let q = self.state & 0xffff;
+        let (mut index, mut start) = (0, 0);
+        while start + widths[index] <= q {
+            start += widths[index];
+            index += 1;
+        }
+        self.state = (self.state >> 16) * widths[index] + (q - start);
+        if self.state < 1 << 16 {
+            self.refill();
+        }
+        index
+    }
+
+    fn raw(&mut self, bits: u32) -> i32 {
+        if bits == 0 { 0 } else { self.decode(&vec![1 << (16 - bits); 1 << bits]) as i32 }
+    }
+
+    fn symbol(&mut self, bin: u8) -> i32 {
+        let table = self.tables.bins()[usize::from(bin)].clone();
+        let widths: Vec<u32> = table.frequencies.iter().map(|&f| f.into()).collect();
+        let (first, n) = (i32::from(table.first), widths.len() as i32);
+        let entry = self.decode(&widths) as i32;
+        let cell = if entry < n - 1 {
+            first + entry
+        } else {
+            let mut b = 0;
+            while self.raw(1) == 1 {
+                b += 1;
+            }
+            let u = (1 << b) + self.raw(b) - 1;
+            if u % 2 == 0 { first + n - 1 + u / 2 } else { first - 1 - (u - 1) / 2 }
+        };
+        (cell << table.low_bits) + self.raw(table.low_bits.into())
+    }
+}
+
+#[test]
+fn streams_are_what_the_format_document_says() {
+    let tables = ScaleTables::logistic();
+    let symbols: Vec<(u8, i16)> = (1..BINS as u8)
+        .flat_map(|bin| [0, 1, -1, 9, -200, i16::MAX, i16::MIN].map(|symbol| (bin, symbol)))
+        .collect();
+    for count in [0, 1, 2, 5, 50, symbols.len()] {
+        let bytes = round_trip(&tables, &symbols[..count]);
+        let mut naive = Naive::new(&tables, &bytes);
+        for &(bin, symbol) in &symbols[..count] {
+            assert_eq!(naive.symbol(bin), i32::from(symbol));
+        }
+        assert_eq!((naive.state, naive.words.len()), (0, 0));
+    }
+}
+
 #[test]
 fn surplus_bytes_are_an_error() {
     let tables = ScaleTables::logistic();

@@ -113,7 +113,7 @@ pub fn output_channels(layers: &[Layer], inputs: usize) -> Option<usize> {
             Layer::LeakyRelu => c,
             Layer::Gate { channels } => (c == 2 * channels).then_some(*channels)?,
             Layer::Unshuffle => 4 * c,
-            Layer::Shuffle => (c % 4 == 0).then_some(c / 4)?,
+            Layer::Shuffle => c.is_multiple_of(4).then_some(c / 4)?,
             Layer::Residual(body) => (output_channels(body, c)? == c).then_some(c)?,
         };
     }

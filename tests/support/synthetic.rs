@@ -1,5 +1,6 @@
 //! Models with random weights, equal on every machine: enough to test and time
 //! everything but the quality of pictures.
+#![allow(dead_code)] // No test or benchmark uses all of it.
 
 use aecodec::entropy::ScaleTables;
 use aecodec::model::layer::{Layer, sites};

@@ -29,22 +29,8 @@ impl Kernel for Avx2 {
         acc: &mut [Accumulators],
     ) {
         assert_tile(weights, inputs, x, acc);
-        // With the row length known to the compiler every address is a constant
-        // away from one register, which a row length in a register costs a
-        // quarter of the speed.
-        // SAFETY: `self` proves the features, `assert_tile` the lengths.
-        unsafe {
-            match inputs {
-                64 => tiles::<64>(weights, inputs, x, acc),
-                96 => tiles::<96>(weights, inputs, x, acc),
-                128 => tiles::<128>(weights, inputs, x, acc),
-                192 => tiles::<192>(weights, inputs, x, acc),
-                256 => tiles::<256>(weights, inputs, x, acc),
-                384 => tiles::<384>(weights, inputs, x, acc),
-                512 => tiles::<512>(weights, inputs, x, acc),
-                _ => tiles::<0>(weights, inputs, x, acc),
-            }
-        }
+        // SAFETY: `self` proves the feature, `assert_tile` the lengths.
+        unsafe { tiles(weights, inputs, x, acc) }
     }
 
     fn finish(
@@ -54,12 +40,12 @@ impl Kernel for Avx2 {
         add: Option<&[i16]>,
         output: &mut [i16],
     ) {
-        // SAFETY: `self` proves the features.
+        // SAFETY: `self` proves the feature.
         unsafe { finish(acc, epilogue, add, output) }
     }
 
     fn depthwise_row(&self, layer: &Depthwise, rows: [&[i16]; 3], output: &mut [i16]) {
-        // SAFETY: `self` proves the features.
+        // SAFETY: `self` proves the feature.
         unsafe { depthwise_row(layer, rows, output) }
     }
 }
@@ -68,14 +54,9 @@ impl Kernel for Avx2 {
 ///
 /// # Safety
 ///
-/// The lengths must satisfy [`assert_tile`], and `K` be `inputs` or 0.
+/// The lengths must satisfy [`assert_tile`].
 #[target_feature(enable = "avx2")]
-unsafe fn tiles<const K: usize>(
-    weights: &[WeightPair],
-    inputs: usize,
-    x: &[i16],
-    acc: &mut [Accumulators],
-) {
+unsafe fn tiles(weights: &[WeightPair], inputs: usize, x: &[i16], acc: &mut [Accumulators]) {
     let (mut x, mut acc) = (x, acc);
     while !acc.is_empty() {
         let step = match acc.len() {
@@ -88,9 +69,9 @@ unsafe fn tiles<const K: usize>(
             // SAFETY: `x` and `now` have `step` positions, as the caller promised.
             unsafe {
                 match step {
-                    6 => tile::<K, 6>(weights, inputs, half, x, now),
-                    2 => tile::<K, 2>(weights, inputs, half, x, now),
-                    _ => tile::<K, 1>(weights, inputs, half, x, now),
+                    6 => tile::<6>(weights, inputs, half, x, now),
+                    2 => tile::<2>(weights, inputs, half, x, now),
+                    _ => tile::<1>(weights, inputs, half, x, now),
                 }
             }
         }
@@ -98,21 +79,21 @@ unsafe fn tiles<const K: usize>(
     }
 }
 
-/// `P` positions and one half of a block's lanes.
+/// `P` positions and one half of a block's lanes. Unlike on AVX-512, a row
+/// length known to the compiler gains nothing here.
 ///
 /// # Safety
 ///
 /// `weights` must hold `inputs.div_ceil(2)` entries, `x` at least `P * inputs`
-/// values, `acc` be `P` long, `half` below 2, and `K` be `inputs` or 0.
+/// values, `acc` be `P` long and `half` below 2.
 #[target_feature(enable = "avx2")]
-unsafe fn tile<const K: usize, const P: usize>(
+unsafe fn tile<const P: usize>(
     weights: &[WeightPair],
     inputs: usize,
     half: usize,
     x: &[i16],
     acc: &mut [Accumulators],
 ) {
-    let inputs = if K == 0 { inputs } else { K };
     let mut sums = [[_mm256_setzero_si256(); 2]; P];
     let multiply = |sums: &mut [[__m256i; 2]; P], pair: usize, read: &dyn Fn(usize) -> i32| {
         // SAFETY: callers pass a `pair` below `inputs.div_ceil(2)`, and an entry

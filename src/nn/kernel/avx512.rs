@@ -34,8 +34,8 @@ impl Kernel for Avx512 {
     ) {
         assert_tile(weights, inputs, x, acc);
         // With the row length known to the compiler every address is a constant
-        // away from one register, which a row length in a register costs a
-        // quarter of the speed.
+        // away from one register; a row length in a register costs a quarter of
+        // the speed.
         // SAFETY: `self` proves the features, `assert_tile` the lengths.
         unsafe {
             match inputs {

@@ -8,6 +8,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod neon;
 mod scalar;
 
 use super::level::Level;
@@ -71,6 +73,8 @@ pub fn of(level: Level) -> Option<Box<dyn Kernel>> {
         Level::Avx2 => Some(Box::new(avx2::Avx2::new()?)),
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 => Some(Box::new(avx512::Avx512::new()?)),
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        Level::Neon => Some(Box::new(neon::Neon::new()?)),
         _ => None,
     }
 }

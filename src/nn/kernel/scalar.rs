@@ -3,7 +3,7 @@
 //! The `inline(always)` functions are also compiled into the other kernels,
 //! where the loop is one that the compiler vectorises well by itself.
 
-use super::{Accumulators, Epilogue, Kernel};
+use super::{Accumulators, Epilogue, Kernel, assert_tile};
 use crate::nn::requant::{leaky_relu, narrow};
 use crate::nn::weights::{Activation, Depthwise, LANES, Lanes, WeightPair};
 
@@ -19,6 +19,7 @@ impl Kernel for Scalar {
         x: &[i16],
         acc: &mut [Accumulators],
     ) {
+        assert_tile(weights, inputs, x, acc);
         for (x, acc) in x.chunks_exact(inputs).zip(acc) {
             *acc = Lanes([0; LANES]);
             for (pair, weights) in x.chunks(2).zip(weights) {
@@ -56,50 +57,61 @@ pub fn finish(
     add: Option<&[i16]>,
     output: &mut [i16],
 ) {
-    for (position, acc) in acc.iter().enumerate() {
-        let at = position * epilogue.stride + epilogue.channel;
-        let mut y = [0i16; LANES];
-        for (lane, y) in y.iter_mut().enumerate() {
-            let sum = acc.0[lane].wrapping_add(epilogue.offsets.0[lane]);
-            *y = narrow(sum, epilogue.shifts.0[lane]);
+    let requant = |acc: &Accumulators, lane: usize| {
+        let sum = acc.0[lane].wrapping_add(epilogue.offsets.0[lane]);
+        narrow(sum, epilogue.shifts.0[lane])
+    };
+    match epilogue.activation {
+        Activation::None => store::<LANES>(acc, epilogue, add, output, requant),
+        Activation::LeakyRelu => store::<LANES>(acc, epilogue, add, output, |acc, lane| {
+            leaky_relu(requant(acc, lane))
+        }),
+        Activation::Gate(gate) => {
+            const HALF: usize = LANES / 2;
+            store::<HALF>(acc, epilogue, add, output, |acc, lane| {
+                gate.apply(requant(acc, lane), requant(acc, lane + HALF))
+            });
         }
-        match epilogue.activation {
-            Activation::None => {}
-            Activation::LeakyRelu => y.iter_mut().for_each(|y| *y = leaky_relu(*y)),
-            Activation::Gate(gate) => {
-                let (values, gates) = y.split_at_mut(LANES / 2);
-                for (y, &by) in values.iter_mut().zip(&*gates) {
-                    *y = gate.apply(*y, by);
-                }
-            }
-        }
-        if let Some(add) = add {
-            let mut x = [0; LANES];
-            copy(&mut x[..epilogue.count], &add[at..][..epilogue.count]);
-            for (y, x) in y.iter_mut().zip(x) {
-                *y = x.saturating_add(*y);
-            }
-        }
-        copy(&mut output[at..][..epilogue.count], &y[..epilogue.count]);
     }
 }
 
-/// `copy_from_slice` without a call for the widths of whole blocks.
+/// Stores `value` of every position and lane, a block being `WIDTH` channels
+/// wide unless it is the layer's last.
 #[inline(always)]
-fn copy(to: &mut [i16], from: &[i16]) {
-    const HALF: usize = LANES / 2;
-    if let (Ok(to), Ok(from)) = (
-        <&mut [i16; LANES]>::try_from(&mut *to),
-        <&[i16; LANES]>::try_from(from),
-    ) {
-        *to = *from;
-    } else if let (Ok(to), Ok(from)) = (
-        <&mut [i16; HALF]>::try_from(&mut *to),
-        <&[i16; HALF]>::try_from(from),
-    ) {
-        *to = *from;
-    } else {
-        to.copy_from_slice(from);
+fn store<const WIDTH: usize>(
+    acc: &[Accumulators],
+    epilogue: &Epilogue<'_>,
+    add: Option<&[i16]>,
+    output: &mut [i16],
+    value: impl Fn(&Accumulators, usize) -> i16,
+) {
+    for (position, acc) in acc.iter().enumerate() {
+        let at = position * epilogue.stride + epilogue.channel;
+        // Two calls, so that the usual one has a constant length.
+        if epilogue.count == WIDTH {
+            let add = add.map(|add| &add[at..][..WIDTH]);
+            store_row(&mut output[at..][..WIDTH], add, |lane| value(acc, lane));
+        } else {
+            let add = add.map(|add| &add[at..][..epilogue.count]);
+            let output = &mut output[at..][..epilogue.count];
+            store_row(output, add, |lane| value(acc, lane));
+        }
+    }
+}
+
+#[inline(always)]
+fn store_row(output: &mut [i16], add: Option<&[i16]>, value: impl Fn(usize) -> i16) {
+    match add {
+        None => {
+            for (lane, y) in output.iter_mut().enumerate() {
+                *y = value(lane);
+            }
+        }
+        Some(add) => {
+            for (lane, (y, x)) in output.iter_mut().zip(add).enumerate() {
+                *y = x.saturating_add(value(lane));
+            }
+        }
     }
 }
 
