@@ -6,6 +6,8 @@ pub mod codec;
 pub mod container;
 pub mod entropy;
 pub mod error;
+#[cfg(feature = "cli")]
+pub mod eval;
 pub mod limits;
 pub mod model;
 pub mod nn;

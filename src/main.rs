@@ -1,13 +1,26 @@
-//! x
+//! The `aecodec` command: parse, run, report.
+#![deny(missing_docs)]
+
+mod cli;
+
+use std::io::Write;
+use std::process::ExitCode;
+
 use clap::Parser;
-#[derive(Parser)]
-enum Cli {
-    Train(aecodec::train::TrainArgs),
-}
-fn main() {
-    let Cli::Train(a) = Cli::parse();
-    if let Err(e) = aecodec::train::trainer::train(&a) {
-        eprintln!("error: {e:#}");
-        std::process::exit(1)
+
+fn main() -> ExitCode {
+    match cli::Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough.
+        Err(error) if cli::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut lines = format!("error: {error}\n");
+            for cause in error.chain().skip(1) {
+                lines += &format!("because: {cause}\n");
+            }
+            // If even this cannot be written, the exit code has to do.
+            let _ = std::io::stderr().write_all(lines.as_bytes());
+            ExitCode::FAILURE
+        }
     }
 }

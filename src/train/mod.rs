@@ -16,9 +16,11 @@ pub mod net;
 pub mod optimizer;
 pub mod quantize;
 pub mod reference;
+pub mod release;
 #[cfg(test)]
 mod tests;
 pub mod trainer;
 pub mod validate;
 
 pub use config::TrainArgs;
+pub use release::ExportArgs;

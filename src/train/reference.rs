@@ -74,7 +74,7 @@ impl Pass<'_> {
                     }
                     sum.expect("nine taps").broadcast_add(&bias)?.reshape((g.rows(), *channels))?
                 }
-                Layer::LeakyRelu => x.maximum(&(&x * f64::from(LEAKY_SLOPE))?)?,
+                Layer::LeakyRelu => candle_nn::ops::leaky_relu(&x, f64::from(LEAKY_SLOPE))?,
                 Layer::Gate { channels } => {
                     let limit = f64::from(GATE_LIMIT);
                     let factor = x.narrow(D::Minus1, *channels, *channels)?.clamp(-limit, limit)?;

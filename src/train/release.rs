@@ -8,13 +8,13 @@ use image::DynamicImage;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::calibrate::{self, calibrate};
+use super::calibrate::calibrate;
 use super::kernels::Geometry;
-use super::model::{Batch, CodecModel};
+use super::model::{Batch, CodecModel, image_of_rows};
 use super::quantize::Rounding;
 use super::{export, validate};
 use crate::codec::{DecodeOptions, EncodeOptions, PreparedModel, decode, encode};
-use crate::eval::psnr::psnr_rgb;
+use crate::eval::psnr;
 use crate::model::quality::STEPS;
 use crate::model::{MAX_QUALITY, Model, ModelId, QualityIndex};
 
@@ -55,12 +55,6 @@ pub fn release(args: &ExportArgs) -> Result<()> {
     let ranges = calibrate(&checkpoint, &pictures)?;
     let linear = (0..=u32::from(MAX_QUALITY)).map(|q| (q * 255 / u32::from(MAX_QUALITY)) as u8).collect();
     let mut model = export::convert(&checkpoint, &args.name, &ranges, linear)?;
-    eprintln!(
-        "step {}: largest clipped share {:.1e} of a network's activations on these pictures",
-        checkpoint.step,
-        calibrate::largest_outlier_share(&ranges)
-    );
-
     let floats = CodecModel::averaged(&checkpoint)?;
     let bytes = model.write();
     let prepared = PreparedModel::new(Model::read(&bytes)?, id(&bytes));
@@ -72,7 +66,8 @@ pub fn release(args: &ExportArgs) -> Result<()> {
     }
     model.quality_map = quality_map(&rates);
     let bytes = model.write();
-    let mut file = tempfile::NamedTempFile::new_in(args.output.parent().filter(|p| p.is_dir()).unwrap_or(".".as_ref()))?;
+    let mut file =
+        tempfile::NamedTempFile::new_in(args.output.parent().filter(|p| p.is_dir()).unwrap_or(".".as_ref()))?;
     std::io::Write::write_all(&mut file, &bytes)?;
     file.persist(&args.output).with_context(|| format!("cannot write {}", args.output.display()))?;
     eprintln!("{}: model {} of {} bytes", args.output.display(), id(&bytes), bytes.len());
@@ -125,31 +120,26 @@ fn integer_loss(
     let sums = pictures
         .par_iter()
         .map(|(geometry, pixels)| {
-            let image = super::model::image_of_rows(*geometry, pixels);
+            let picture = DynamicImage::ImageRgb8(image_of_rows(*geometry, pixels));
             let batch = Batch {
                 pixels: pixels.clone(),
                 geometry: *geometry,
                 qualities: vec![(anchor, step as f32 / STEPS as f32)],
             };
             let outcome = floats.forward(&batch, Rounding::Hard)?;
-            let decoded = super::model::image_of_rows(*geometry, &floats.decoded(&batch)?);
-            let picture = DynamicImage::ImageRgb8(image.clone());
-            let area = f64::from(image.width() * image.height());
+            let decoded = DynamicImage::ImageRgb8(image_of_rows(*geometry, &floats.decoded(&batch)?));
+            let area = f64::from(picture.width() * picture.height());
             let code = |kappa: i32| -> Result<[f64; 2]> {
-                let options = EncodeOptions {
-                    quality,
-                    model: Some(prepared.clone()),
-                    rdoq_kappa_q8: kappa,
-                };
+                let options = EncodeOptions { quality, model: Some(prepared.clone()), rdoq_kappa_q8: kappa };
                 let file = encode(&picture, &options)?;
                 let back =
-                    decode(&file, &DecodeOptions { models: vec![prepared.clone()], ..Default::default() })?.into_rgb8();
-                Ok([file.len() as f64 * 8.0 / area, psnr_rgb(&image, &back)])
+                    decode(&file, &DecodeOptions { models: vec![prepared.clone()], ..Default::default() })?;
+                Ok([file.len() as f64 * 8.0 / area, psnr(&picture, &back)?.rgb])
             };
-            let [bpp, psnr] = code(NO_RDOQ)?;
+            let [bpp, plain] = code(NO_RDOQ)?;
             let [rdoq_bpp, rdoq_psnr] = code(EncodeOptions::default().rdoq_kappa_q8)?;
             let float_bpp = f64::from(outcome.bpp.to_vec1::<f32>()?[0]);
-            Ok([float_bpp, psnr_rgb(&image, &decoded), bpp, psnr, rdoq_bpp, rdoq_psnr])
+            Ok([float_bpp, psnr(&picture, &decoded)?.rgb, bpp, plain, rdoq_bpp, rdoq_psnr])
         })
         .collect::<Result<Vec<[f64; 6]>>>()?;
     let mean = |i: usize| sums.iter().map(|s| s[i]).sum::<f64>() / sums.len() as f64;

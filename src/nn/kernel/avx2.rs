@@ -21,25 +21,13 @@ impl Avx2 {
 }
 
 impl Kernel for Avx2 {
-    fn accumulate(
-        &self,
-        weights: &[WeightPair],
-        inputs: usize,
-        x: &[i16],
-        acc: &mut [Accumulators],
-    ) {
+    fn accumulate(&self, weights: &[WeightPair], inputs: usize, x: &[i16], acc: &mut [Accumulators]) {
         assert_tile(weights, inputs, x, acc);
         // SAFETY: `self` proves the feature, `assert_tile` the lengths.
         unsafe { tiles(weights, inputs, x, acc) }
     }
 
-    fn finish(
-        &self,
-        acc: &[Accumulators],
-        epilogue: &Epilogue<'_>,
-        add: Option<&[i16]>,
-        output: &mut [i16],
-    ) {
+    fn finish(&self, acc: &[Accumulators], epilogue: &Epilogue<'_>, add: Option<&[i16]>, output: &mut [i16]) {
         // SAFETY: `self` proves the feature.
         unsafe { finish(acc, epilogue, add, output) }
     }
@@ -100,10 +88,7 @@ unsafe fn tile<const P: usize>(
         // is four aligned registers long.
         let weights = unsafe {
             let weights = weights.as_ptr().add(pair).cast::<__m256i>().add(2 * half);
-            [
-                _mm256_load_si256(weights),
-                _mm256_load_si256(weights.add(1)),
-            ]
+            [_mm256_load_si256(weights), _mm256_load_si256(weights.add(1))]
         };
         for (position, sums) in sums.iter_mut().enumerate() {
             let x = _mm256_set1_epi32(read(position));
@@ -114,16 +99,11 @@ unsafe fn tile<const P: usize>(
     for pair in 0..inputs / 2 {
         // SAFETY: `2 * pair + 1 < inputs`, so both values are the position's.
         multiply(&mut sums, pair, &|position| unsafe {
-            x.as_ptr()
-                .add(position * inputs + 2 * pair)
-                .cast::<i32>()
-                .read_unaligned()
+            x.as_ptr().add(position * inputs + 2 * pair).cast::<i32>().read_unaligned()
         });
     }
     if inputs % 2 == 1 {
-        multiply(&mut sums, inputs / 2, &|position| {
-            i32::from(x[(position + 1) * inputs - 1] as u16)
-        });
+        multiply(&mut sums, inputs / 2, &|position| i32::from(x[(position + 1) * inputs - 1] as u16));
     }
     for (acc, sums) in acc.iter_mut().zip(sums) {
         // SAFETY: `Accumulators` is four aligned registers.
@@ -174,15 +154,9 @@ fn load_wide<T>(values: &[T; WIDTH]) -> Pairs {
     // SAFETY: the array is two registers long.
     let [a, b] = unsafe {
         let values = values.as_ptr().cast::<__m256i>();
-        [
-            _mm256_loadu_si256(values),
-            _mm256_loadu_si256(values.add(1)),
-        ]
+        [_mm256_loadu_si256(values), _mm256_loadu_si256(values.add(1))]
     };
-    [
-        _mm256_permute2x128_si256::<0x20>(a, b),
-        _mm256_permute2x128_si256::<0x31>(a, b),
-    ]
+    [_mm256_permute2x128_si256::<0x20>(a, b), _mm256_permute2x128_si256::<0x31>(a, b)]
 }
 
 #[target_feature(enable = "avx2")]
@@ -220,9 +194,8 @@ fn depthwise_row(layer: &Depthwise, rows: [&[i16]; 3], output: &mut [i16]) {
             if layer.leaky {
                 y = _mm256_max_epi16(y, _mm256_srai_epi16::<{ LEAKY_SHIFT as i32 }>(y));
             }
-            let output: &mut [i16; WIDTH] = (&mut output[x * channels + first..][..WIDTH])
-                .try_into()
-                .unwrap();
+            let output: &mut [i16; WIDTH] =
+                (&mut output[x * channels + first..][..WIDTH]).try_into().unwrap();
             // SAFETY: the array is one register long.
             unsafe { _mm256_storeu_si256(output.as_mut_ptr().cast(), y) };
             (left, middle) = (middle, right);

@@ -21,13 +21,7 @@ impl Neon {
 }
 
 impl Kernel for Neon {
-    fn accumulate(
-        &self,
-        weights: &[WeightPair],
-        inputs: usize,
-        x: &[i16],
-        acc: &mut [Accumulators],
-    ) {
+    fn accumulate(&self, weights: &[WeightPair], inputs: usize, x: &[i16], acc: &mut [Accumulators]) {
         assert_tile(weights, inputs, x, acc);
         let (mut x, mut acc) = (x, acc);
         while !acc.is_empty() {
@@ -47,13 +41,7 @@ impl Kernel for Neon {
         }
     }
 
-    fn finish(
-        &self,
-        acc: &[Accumulators],
-        epilogue: &Epilogue<'_>,
-        add: Option<&[i16]>,
-        output: &mut [i16],
-    ) {
+    fn finish(&self, acc: &[Accumulators], epilogue: &Epilogue<'_>, add: Option<&[i16]>, output: &mut [i16]) {
         scalar::finish(acc, epilogue, add, output);
     }
 

@@ -12,13 +12,7 @@ use crate::nn::weights::{Activation, Depthwise, LANES, Lanes, WeightPair};
 pub struct Scalar;
 
 impl Kernel for Scalar {
-    fn accumulate(
-        &self,
-        weights: &[WeightPair],
-        inputs: usize,
-        x: &[i16],
-        acc: &mut [Accumulators],
-    ) {
+    fn accumulate(&self, weights: &[WeightPair], inputs: usize, x: &[i16], acc: &mut [Accumulators]) {
         assert_tile(weights, inputs, x, acc);
         for (x, acc) in x.chunks_exact(inputs).zip(acc) {
             *acc = Lanes([0; LANES]);
@@ -26,21 +20,13 @@ impl Kernel for Scalar {
                 let first = i32::from(pair[0]);
                 let second = pair.get(1).map_or(0, |&x| i32::from(x));
                 for (acc, &[a, b]) in acc.0.iter_mut().zip(&weights.0) {
-                    *acc = acc
-                        .wrapping_add(i32::from(a) * first)
-                        .wrapping_add(i32::from(b) * second);
+                    *acc = acc.wrapping_add(i32::from(a) * first).wrapping_add(i32::from(b) * second);
                 }
             }
         }
     }
 
-    fn finish(
-        &self,
-        acc: &[Accumulators],
-        epilogue: &Epilogue<'_>,
-        add: Option<&[i16]>,
-        output: &mut [i16],
-    ) {
+    fn finish(&self, acc: &[Accumulators], epilogue: &Epilogue<'_>, add: Option<&[i16]>, output: &mut [i16]) {
         finish(acc, epilogue, add, output);
     }
 
@@ -51,21 +37,16 @@ impl Kernel for Scalar {
 
 /// See [`Kernel::finish`].
 #[inline(always)]
-pub fn finish(
-    acc: &[Accumulators],
-    epilogue: &Epilogue<'_>,
-    add: Option<&[i16]>,
-    output: &mut [i16],
-) {
+pub fn finish(acc: &[Accumulators], epilogue: &Epilogue<'_>, add: Option<&[i16]>, output: &mut [i16]) {
     let requant = |acc: &Accumulators, lane: usize| {
         let sum = acc.0[lane].wrapping_add(epilogue.offsets.0[lane]);
         narrow(sum, epilogue.shifts.0[lane])
     };
     match epilogue.activation {
         Activation::None => store::<LANES>(acc, epilogue, add, output, requant),
-        Activation::LeakyRelu => store::<LANES>(acc, epilogue, add, output, |acc, lane| {
-            leaky_relu(requant(acc, lane))
-        }),
+        Activation::LeakyRelu => {
+            store::<LANES>(acc, epilogue, add, output, |acc, lane| leaky_relu(requant(acc, lane)))
+        }
         Activation::Gate(gate) => {
             const HALF: usize = LANES / 2;
             store::<HALF>(acc, epilogue, add, output, |acc, lane| {

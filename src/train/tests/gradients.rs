@@ -32,7 +32,8 @@ fn fused_networks_and_their_gradients_equal_plain_candle_ops() {
         let layout = Layout::new(&layers);
         let channels = arch.input_channels(part);
         let input =
-            Var::from_vec(random(geometry.rows() * channels, 1), (geometry.rows(), channels), &Device::Cpu).unwrap();
+            Var::from_vec(random(geometry.rows() * channels, 1), (geometry.rows(), channels), &Device::Cpu)
+                .unwrap();
         let params = Var::from_vec(random(layout.len, 2), layout.len, &Device::Cpu).unwrap();
         let fused = Network { layers: layers.clone(), geometry, qualities: Arc::new(qualities.clone()) }
             .apply(input.as_tensor(), params.as_tensor())
@@ -67,7 +68,11 @@ fn depthwise_gradients_equal_finite_differences() {
     let difference = |x: &[f32], w: &[f32], i: usize, of_weight: bool| -> f32 {
         let moved = |by: f32| {
             let (mut x, mut w) = (x.to_vec(), w.to_vec());
-            if of_weight { w[i] += by } else { x[i] += by }
+            if of_weight {
+                w[i] += by
+            } else {
+                x[i] += by
+            }
             value(&x, &w)
         };
         ((moved(0.05) - moved(-0.05)) / 0.1) as f32
@@ -132,7 +137,11 @@ fn the_rate_is_that_of_a_logistic() {
             }
             let p = sigmoid((0.5 - f64::from(a)) / s) - sigmoid((-0.5 - f64::from(a)) / s);
             let bits = f64::from(logistic_cost(a, log2_scale).bits);
-            assert!((bits + p.log2()).abs() < 2e-4 * (1.0 + bits), "{a} {log2_scale}: {bits} against {}", -p.log2());
+            assert!(
+                (bits + p.log2()).abs() < 2e-4 * (1.0 + bits),
+                "{a} {log2_scale}: {bits} against {}",
+                -p.log2()
+            );
         }
     }
     let far = logistic_cost(3000.0, -4.0);
@@ -167,7 +176,11 @@ fn quantisation_has_the_gradients_of_finite_differences_in_the_rate() {
                     run(&all[0], &all[1], &all[2]).0
                 };
                 let difference = ((moved(1e-2) - moved(-1e-2)) / 2e-2) as f32;
-                assert!((grad[i] - difference).abs() < 0.03 * (1.0 + difference.abs()), "{cover:?} input {which}, {i}: {} against {difference}", grad[i]);
+                assert!(
+                    (grad[i] - difference).abs() < 0.03 * (1.0 + difference.abs()),
+                    "{cover:?} input {which}, {i}: {} against {difference}",
+                    grad[i]
+                );
             }
         }
     }

@@ -17,9 +17,27 @@ struct Command {
 
 fn args(data: &Path, run: &Path, steps: u64) -> TrainArgs {
     let words = [
-        "train", "--crop", "64", "--batch", "2", "--workers", "2", "--channels", "16", "--analysis-blocks", "1",
-        "--synthesis-blocks", "1", "--latents", "32", "--hyper-channels", "16", "--hyper-latents", "16",
-        "--log-every", "1",
+        "train",
+        "--crop",
+        "64",
+        "--batch",
+        "2",
+        "--workers",
+        "2",
+        "--channels",
+        "16",
+        "--analysis-blocks",
+        "1",
+        "--synthesis-blocks",
+        "1",
+        "--latents",
+        "32",
+        "--hyper-channels",
+        "16",
+        "--hyper-latents",
+        "16",
+        "--log-every",
+        "1",
     ];
     let mut args = Command::try_parse_from(words.iter().copied().chain(["--data", "x"])).unwrap().args;
     (args.data, args.run, args.steps) = (data.into(), run.into(), Some(steps));
