@@ -56,6 +56,9 @@ pub struct TrainArgs {
     /// Stop after this step, wherever the schedule is; the run can go on later
     #[arg(long)]
     pub stop_after: Option<u64>,
+    /// Let a run with fewer latents than --latents grow to it
+    #[arg(long)]
+    pub grow: bool,
     /// C: channels of the transforms at 1/8
     #[arg(long, default_value_t = 128)]
     pub channels: usize,
@@ -66,7 +69,7 @@ pub struct TrainArgs {
     #[arg(long, default_value_t = 3)]
     pub synthesis_blocks: usize,
     /// M: latent channels at 1/16
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 384)]
     pub latents: usize,
     /// Channels of the hyper-transforms
     #[arg(long, default_value_t = 128)]

@@ -14,6 +14,7 @@ use serde_json::json;
 use super::checkpoint::Checkpoint;
 use super::config::TrainArgs;
 use super::dataset::Dataset;
+use super::grow::grow;
 use super::kernels::Geometry;
 use super::model::{Batch, CodecModel, numbers};
 use super::net::Layout;
@@ -57,27 +58,36 @@ fn run(args: &TrainArgs, stop: &AtomicBool) -> Result<()> {
 
     // ---- a new run, or an old one
     let arch = args.arch();
-    let (model, mut weights, mut states, mut step, before) = match Checkpoint::load(&args.run)? {
+    let model = CodecModel::new(arch.clone(), args.seed)?;
+    let start_from_klt = || {
+        let crops = (0..32).map(|i| data.batch(args.seed ^ 0x5eed, i, 8, args.crop)).collect();
+        klt::start(&model, &klt::sample(crops))
+    };
+    let run = match Checkpoint::load(&args.run)? {
+        Some(old) if old.arch == arch => old,
+        Some(old) if args.grow => {
+            start_from_klt()?;
+            grow(old, &model)?
+        }
         Some(old) => {
-            if old.arch != arch {
-                bail!("{} holds a run of another architecture: {:?}", args.run.display(), old.arch);
-            }
-            eprintln!("going on from step {} after {:.1} minutes", old.step, old.seconds / 60.0);
-            let model = CodecModel::new(arch.clone(), args.seed)?;
-            (model, old.weights, old.states, old.step, old.seconds)
+            bail!("{} holds a run of another architecture: {:?}", args.run.display(), old.arch)
         }
         None => {
-            let model = CodecModel::new(arch.clone(), args.seed)?;
-            let crops = (0..32).map(|i| data.batch(args.seed ^ 0x5eed, i, 8, args.crop)).collect();
-            klt::start(&model, &klt::sample(crops))?;
-            let weights: BTreeMap<String, Vec<f32>> = model
-                .vars
-                .iter()
-                .map(|(name, var)| Ok((name.clone(), numbers(var)?)))
-                .collect::<candle_core::Result<_>>()?;
-            (model, weights, BTreeMap::new(), 0, 0.0)
+            start_from_klt()?;
+            let weights = model.vars.iter().map(|(name, var)| Ok((name.clone(), numbers(var)?)));
+            Checkpoint {
+                arch: arch.clone(),
+                step: 0,
+                seconds: 0.0,
+                weights: weights.collect::<candle_core::Result<_>>()?,
+                states: BTreeMap::new(),
+            }
         }
     };
+    let Checkpoint { mut weights, mut states, mut step, seconds: before, .. } = run;
+    if step > 0 {
+        eprintln!("going on from step {step} after {:.1} minutes", before / 60.0);
+    }
     let layouts: BTreeMap<String, Layout> =
         Part::ALL.iter().map(|part| (part.name().to_string(), Layout::new(&arch.layers(*part)))).collect();
     for (name, w) in &weights {
