@@ -32,7 +32,7 @@ impl CompressArgs {
     /// Compresses every input.
     pub fn run(self) -> Result<()> {
         let model = self.model.as_deref().map(model::load).transpose()?;
-        let options = EncodeOptions { quality: self.quality, model, ..EncodeOptions::default() };
+        let options = EncodeOptions { quality: self.quality, model };
         let conversion = Conversion { wanted: picture::is_picture, what: "pictures", extension: "aec" };
         let jobs = plan(&self.io.inputs, &self.io.output, conversion)?;
         batch::run(&jobs, "compress", |job| self.compress(job, &options))

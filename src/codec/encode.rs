@@ -51,7 +51,7 @@ pub(super) fn encode_tiles(
         .into_par_iter()
         .map(|index| {
             let y = tensors::crop(&y, &grid.tile(index));
-            latents::write(&model, &quantiser, &y, options.rdoq_kappa_q8)
+            latents::write(&model, &quantiser, &y)
         })
         .collect::<Result<_>>()?;
     Ok((header, tiles))

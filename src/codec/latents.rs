@@ -7,7 +7,7 @@
 
 use super::prepared::PreparedModel;
 use super::tensors::{concat, crop_to, extend_edges};
-use crate::entropy::{LatentReader, LatentWriter, ScaleTables, scale_bin};
+use crate::entropy::{LatentReader, LatentWriter, scale_bin};
 use crate::error::Result;
 use crate::model::arch::{HYPER_STRIDE, in_first_half};
 use crate::model::step::Step;
@@ -134,19 +134,13 @@ pub(super) struct WrittenTile {
 }
 
 /// Codes a tile's latents.
-pub(super) fn write(
-    model: &PreparedModel,
-    quantiser: &Quantiser,
-    y: &Tensor,
-    rdoq_kappa_q8: i32,
-) -> Result<WrittenTile> {
+pub(super) fn write(model: &PreparedModel, quantiser: &Quantiser, y: &Tensor) -> Result<WrittenTile> {
     let up = |n: usize| n.next_multiple_of(HYPER_STRIDE);
     let padded = extend_edges(y, up(y.height), up(y.width));
     let z = model.network(Part::HyperAnalysis)?.run(&padded, quantiser.quality);
-    let tables = &model.model().tables;
-    let mut chooser = Chooser { writer: LatentWriter::new(tables), tables, y, z: &z, rdoq_kappa_q8 };
-    let _y_hat = walk(model, quantiser, y.height, y.width, &mut chooser)?;
-    let (stream, checksum) = chooser.writer.finish();
+    let mut rounding = Rounding { writer: LatentWriter::new(&model.model().tables), y, z: &z };
+    let _y_hat = walk(model, quantiser, y.height, y.width, &mut rounding)?;
+    let (stream, checksum) = rounding.writer.finish();
     Ok(WrittenTile {
         stream,
         checksum,
@@ -180,16 +174,14 @@ impl Symbols for LatentReader<'_> {
     }
 }
 
-/// Chooses symbols and writes them.
-struct Chooser<'a> {
+/// Rounds to symbols and writes them.
+struct Rounding<'a> {
     writer: LatentWriter<'a>,
-    tables: &'a ScaleTables,
     y: &'a Tensor,
     z: &'a Tensor,
-    rdoq_kappa_q8: i32,
 }
 
-impl Symbols for Chooser<'_> {
+impl Symbols for Rounding<'_> {
     #[inline]
     fn hyper_latent(&mut self, index: usize, step: Step, bin: u8) -> i16 {
         let symbol = if bin == 0 { 0 } else { nearest(step.quotient_q8(self.z.data[index].into())) };
@@ -199,30 +191,9 @@ impl Symbols for Chooser<'_> {
 
     #[inline]
     fn latent(&mut self, index: usize, step: Step, bin: u8, mean: i16) -> i16 {
-        let exact_q8 = step.quotient_q8(i32::from(self.y.data[index]) - i32::from(mean));
-        let symbol = self.cheaper(exact_q8, bin);
+        let symbol = nearest(step.quotient_q8(i32::from(self.y.data[index]) - i32::from(mean)));
         self.writer.write(bin, symbol);
         symbol
-    }
-}
-
-impl Chooser<'_> {
-    /// The nearest symbol, or its neighbour towards zero where the bits saved
-    /// outweigh the error added.
-    #[inline]
-    fn cheaper(&self, exact_q8: i32, bin: u8) -> i16 {
-        let near = nearest(exact_q8);
-        if near == 0 {
-            return 0;
-        }
-        let other = near - near.signum();
-        let squared_error_q16 = |symbol: i16| {
-            let error = i64::from(exact_q8) - (i64::from(symbol) << 8);
-            error * error
-        };
-        let saved_q8 = i64::from(self.tables.cost_q8(bin, near)) - i64::from(self.tables.cost_q8(bin, other));
-        let added_q16 = squared_error_q16(other) - squared_error_q16(near);
-        if saved_q8 << 16 > i64::from(self.rdoq_kappa_q8) * added_q16 { other } else { near }
     }
 }
 

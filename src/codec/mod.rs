@@ -17,7 +17,7 @@ mod tensors;
 
 pub use decode::{Info, decode, probe};
 pub use encode::encode;
-pub use options::{DEFAULT_QUALITY, DecodeOptions, EncodeOptions, RDOQ_KAPPA_Q8};
+pub use options::{DEFAULT_QUALITY, DecodeOptions, EncodeOptions};
 pub use prepared::PreparedModel;
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ fn tiny() -> Model {
 
 fn options(model: &Arc<PreparedModel>, quality: f32) -> (EncodeOptions, DecodeOptions) {
     (
-        EncodeOptions { quality, model: Some(Arc::clone(model)), ..Default::default() },
+        EncodeOptions { quality, model: Some(Arc::clone(model)) },
         DecodeOptions { models: vec![Arc::clone(model)], ..Default::default() },
     )
 }

@@ -75,10 +75,9 @@ mod tests {
                 let p = p(k);
                 if p > 0.0 {
                     entropy -= p * p.log2();
-                    cost += p * f64::from(tables.cost_q8(bin as u8, k as i16)) / 256.0;
+                    cost += p * tables.cost(bin as u8, k as i16);
                 }
             }
-            // One unit of 1/256 bit is the rounding of the cost table itself.
             assert!(cost < entropy * 1.001 + 0.006, "bin {bin}: {cost} {entropy}");
         }
     }

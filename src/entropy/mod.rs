@@ -11,7 +11,6 @@
 //! Read next: [`tables`], the integer distributions.
 
 mod escape;
-mod log2;
 pub mod logistic;
 pub mod tables;
 

@@ -12,8 +12,7 @@
 use std::num::NonZeroU16;
 
 use super::PRECISION;
-use super::escape::{self, Overshoot};
-use super::log2::log2_q8;
+use super::escape::Overshoot;
 use crate::error::{Error, Result};
 use crate::model::quality::LOG2_BITS;
 
@@ -92,19 +91,15 @@ impl ScaleTables {
         &self.bins
     }
 
-    /// Bits that `symbol` costs under `bin`, in units of 1/256. Other symbols
-    /// than 0 are impossible in bin 0.
-    #[inline]
-    pub fn cost_q8(&self, bin: u8, symbol: i16) -> u32 {
-        if bin == 0 {
-            return if symbol == 0 { 0 } else { u32::MAX };
-        }
+    /// Bits that `symbol` costs under a bin that is coded.
+    #[cfg(test)]
+    pub(super) fn cost(&self, bin: u8, symbol: i16) -> f64 {
         let bin = self.coded(bin);
         let cell = i32::from(symbol) >> bin.low_bits;
-        let low = bin.low_bits << 8;
+        let bits = |entry: usize| f64::from(bin.low_bits) + 16.0 - f64::from(bin.spans[entry].1.get()).log2();
         match bin.entry(cell) {
-            Some(entry) => low + u32::from(bin.cost_q8[entry]),
-            None => low + u32::from(bin.cost_q8[bin.escape()]) + (escape::bits(bin.overshoot(cell)) << 8),
+            Some(entry) => bits(entry),
+            None => bits(bin.escape()) + f64::from(super::escape::bits(bin.overshoot(cell))),
         }
     }
 
@@ -124,7 +119,6 @@ pub(super) struct CodedBin {
     spans: Vec<(u16, NonZeroU16)>,
     /// The entry at the start of each 1/256 of the probability range.
     coarse: [u8; 1 << COARSE_BITS],
-    cost_q8: Vec<u16>,
 }
 
 impl CodedBin {
@@ -155,9 +149,7 @@ impl CodedBin {
             }
             *slot = entry as u8;
         }
-        let cost = |&f: &u16| ((PRECISION as u32) << 8) as u16 - log2_q8(u32::from(f)) as u16;
-        let cost_q8 = bin.frequencies.iter().map(cost).collect();
-        Some(CodedBin { low_bits: u32::from(bin.low_bits), first, spans, coarse, cost_q8 })
+        Some(CodedBin { low_bits: u32::from(bin.low_bits), first, spans, coarse })
     }
 
     /// The entry whose span holds `quantile`.

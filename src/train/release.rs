@@ -45,8 +45,6 @@ const RATE_AT: [(f64, f64); 2] = [(5.0, 0.07), (90.0, 2.0)];
 const VALIDATION_RATE: f64 = 1.0;
 /// Quality indices at which rates are measured for the map.
 const RATE_INDICES: [u8; 9] = [0, 32, 64, 96, 128, 160, 192, 224, 255];
-/// An RDOQ weight so large that no symbol moves.
-const NO_RDOQ: i32 = 1 << 20;
 
 /// Exports, reports on stderr, writes the file.
 pub fn release(args: &ExportArgs) -> Result<()> {
@@ -62,7 +60,7 @@ pub fn release(args: &ExportArgs) -> Result<()> {
     for index in RATE_INDICES {
         let loss = integer_loss(&floats, &prepared, &pictures, index)?;
         eprintln!("{}", loss.describe(index));
-        rates.push((f64::from(index), loss.rdoq_bpp));
+        rates.push((f64::from(index), loss.bpp));
     }
     model.quality_map = quality_map(&rates);
     let bytes = model.write();
@@ -85,24 +83,18 @@ struct Loss {
     float_psnr: f64,
     bpp: f64,
     psnr: f64,
-    rdoq_bpp: f64,
-    rdoq_psnr: f64,
 }
 
 impl Loss {
     fn describe(&self, index: u8) -> String {
         format!(
-            "index {index:3}: float {:.4} bpp (estimated) {:.3} dB, integer {:.4} bpp ({:+.2} %) {:.3} dB ({:+.3} dB), with RDOQ {:.4} bpp ({:+.2} %) {:.3} dB ({:+.3} dB)",
+            "index {index:3}: float {:.4} bpp (estimated) {:.3} dB, integer {:.4} bpp ({:+.2} %) {:.3} dB ({:+.3} dB)",
             self.float_bpp,
             self.float_psnr,
             self.bpp,
             100.0 * (self.bpp / self.float_bpp - 1.0),
             self.psnr,
             self.psnr - self.float_psnr,
-            self.rdoq_bpp,
-            100.0 * (self.rdoq_bpp / self.bpp - 1.0),
-            self.rdoq_psnr,
-            self.rdoq_psnr - self.psnr,
         )
     }
 }
@@ -129,28 +121,17 @@ fn integer_loss(
             let outcome = floats.forward(&batch, Rounding::Hard)?;
             let decoded = DynamicImage::ImageRgb8(image_of_rows(*geometry, &floats.decoded(&batch)?));
             let area = f64::from(picture.width() * picture.height());
-            let code = |kappa: i32| -> Result<[f64; 2]> {
-                let options = EncodeOptions { quality, model: Some(prepared.clone()), rdoq_kappa_q8: kappa };
-                let file = encode(&picture, &options)?;
-                let back =
-                    decode(&file, &DecodeOptions { models: vec![prepared.clone()], ..Default::default() })?;
-                Ok([file.len() as f64 * 8.0 / area, psnr(&picture, &back)?.rgb])
-            };
-            let [bpp, plain] = code(NO_RDOQ)?;
-            let [rdoq_bpp, rdoq_psnr] = code(EncodeOptions::default().rdoq_kappa_q8)?;
+            let options = EncodeOptions { quality, model: Some(prepared.clone()) };
+            let file = encode(&picture, &options)?;
+            let options = DecodeOptions { models: vec![prepared.clone()], ..Default::default() };
+            let back = decode(&file, &options)?;
+            let bpp = file.len() as f64 * 8.0 / area;
             let float_bpp = f64::from(outcome.bpp.to_vec1::<f32>()?[0]);
-            Ok([float_bpp, psnr(&picture, &decoded)?.rgb, bpp, plain, rdoq_bpp, rdoq_psnr])
+            Ok([float_bpp, psnr(&picture, &decoded)?.rgb, bpp, psnr(&picture, &back)?.rgb])
         })
-        .collect::<Result<Vec<[f64; 6]>>>()?;
+        .collect::<Result<Vec<[f64; 4]>>>()?;
     let mean = |i: usize| sums.iter().map(|s| s[i]).sum::<f64>() / sums.len() as f64;
-    Ok(Loss {
-        float_bpp: mean(0),
-        float_psnr: mean(1),
-        bpp: mean(2),
-        psnr: mean(3),
-        rdoq_bpp: mean(4),
-        rdoq_psnr: mean(5),
-    })
+    Ok(Loss { float_bpp: mean(0), float_psnr: mean(1), bpp: mean(2), psnr: mean(3) })
 }
 
 /// A quality that the model maps to `index`.
