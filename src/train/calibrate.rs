@@ -12,29 +12,36 @@ use super::net::{Anchored, run_probed};
 use crate::model::arch::Part;
 use crate::model::layer::{LEAKY_SHIFT, Layer};
 
-/// Smallest and largest value per channel of each tensor of one network, by
-/// the path of the layer that wrote it.
+/// What the values of one tensor look like.
+#[derive(Debug, Clone)]
+struct Values {
+    /// The largest magnitude.
+    largest: f32,
+    /// How many values have a magnitude in `2^(i - 32)..2^(i - 31)`.
+    octaves: [u64; 64],
+}
+
+/// The values of each tensor of one network, by the path of the layer that
+/// wrote it. Of a gate's input only the half that is not clamped counts.
 #[derive(Debug, Clone, Default)]
 pub struct Ranges {
-    by_path: HashMap<String, Vec<(f32, f32)>>,
+    by_path: HashMap<String, Values>,
     last: String,
 }
 
 impl Ranges {
     /// The largest magnitude over several tensors.
     pub fn largest(&self, paths: &[String]) -> f32 {
-        paths
-            .iter()
-            .filter_map(|p| self.by_path.get(p))
-            .flatten()
-            .fold(0.0, |m, (lo, hi)| m.max(-lo).max(*hi))
+        paths.iter().filter_map(|p| self.by_path.get(p)).fold(0.0, |m, values| m.max(values.largest))
     }
 
-    /// The largest magnitude over the first `channels` of a tensor.
-    pub fn half(&self, path: &str, channels: usize) -> f32 {
-        self.by_path
-            .get(path)
-            .map_or(0.0, |r| r[..channels].iter().fold(0.0, |m, (lo, hi)| m.max(-lo).max(*hi)))
+    /// How many of a tensor's values `bits` fraction bits cannot hold, and how
+    /// many values there are.
+    pub fn clipped(&self, path: &str, bits: i32) -> (u64, u64) {
+        self.by_path.get(path).map_or((0, 0), |values| {
+            let first = (15 - bits + 32).clamp(0, 64) as usize;
+            (values.octaves[first..].iter().sum(), values.octaves.iter().sum())
+        })
     }
 
     /// The largest magnitude of the network's output.
@@ -49,9 +56,8 @@ impl Ranges {
                     self.by_path.insert(path, ranges);
                 }
                 Some(mine) => {
-                    for (a, b) in mine.iter_mut().zip(ranges) {
-                        *a = (a.0.min(b.0), a.1.max(b.1));
-                    }
+                    mine.largest = mine.largest.max(ranges.largest);
+                    mine.octaves.iter_mut().zip(ranges.octaves).for_each(|(a, b)| *a += b);
                 }
             }
         }
@@ -60,8 +66,9 @@ impl Ranges {
 }
 
 /// The paths of a network's tensors in the order in which `net` shows them to
-/// a probe, and whether an activation has been applied to them already.
-fn tensors(layers: &[Layer], prefix: &str, out: &mut Vec<(String, bool)>) {
+/// a probe, whether an activation has been applied to them already, and
+/// whether a gate reads them.
+fn tensors(layers: &[Layer], prefix: &str, out: &mut Vec<(String, bool, bool)>) {
     let mut index = 0;
     while index < layers.len() {
         let path = format!("{prefix}{index}");
@@ -74,7 +81,7 @@ fn tensors(layers: &[Layer], prefix: &str, out: &mut Vec<(String, bool)>) {
             }
             _ => {}
         }
-        out.push((path, leaky));
+        out.push((path, leaky, matches!(layers.get(index + 1), Some(Layer::Gate { .. }))));
         index += 1;
     }
 }
@@ -90,19 +97,20 @@ fn probe(
     let mut order = Vec::new();
     tensors(layers, "", &mut order);
     let mut ranges = Ranges::default();
-    ranges.last = order.last().map(|(path, _)| path.clone()).unwrap_or_default();
+    ranges.last = order.last().map(|(path, ..)| path.clone()).unwrap_or_default();
     let mut next = order.into_iter();
     let out = run_probed(layers, geometry, &[quality], params, input, &mut |values, channels| {
-        let (path, leaky) = next.next().expect("one probe per tensor");
-        let mut range = vec![(0.0f32, 0.0f32); channels];
-        for row in values.chunks_exact(channels) {
-            for (r, v) in range.iter_mut().zip(row) {
-                // What saturates is the value before the activation.
-                let v = if leaky && *v < 0.0 { v * (1 << LEAKY_SHIFT) as f32 } else { *v };
-                *r = (r.0.min(v), r.1.max(v));
-            }
+        let (path, leaky, gated) = next.next().expect("one probe per tensor");
+        let mut seen = Values { largest: 0.0, octaves: [0; 64] };
+        let counted = if gated { channels / 2 } else { channels };
+        for v in values.chunks_exact(channels).flat_map(|row| &row[..counted]) {
+            // What saturates is the value before the activation.
+            let v = if leaky && *v < 0.0 { -v * (1 << LEAKY_SHIFT) as f32 } else { v.abs() };
+            seen.largest = seen.largest.max(v);
+            let exponent = (v.to_bits() >> 23) as i32 - 127;
+            seen.octaves[(exponent + 32).clamp(0, 63) as usize] += 1;
         }
-        ranges.by_path.insert(path, range);
+        ranges.by_path.insert(path, seen);
     });
     (out, ranges)
 }

@@ -45,6 +45,8 @@ struct Converter<'a> {
     slots: std::slice::Iter<'a, Slot>,
     ranges: &'a Ranges,
     out: Vec<SiteParams>,
+    /// Path and fraction bits of every tensor.
+    formats: Vec<(String, i32)>,
 }
 
 impl Converter<'_> {
@@ -77,7 +79,7 @@ impl Converter<'_> {
                 Layer::Pointwise { outputs, .. } => {
                     let to = match layers.get(index + 1) {
                         Some(Layer::Gate { channels }) => {
-                            let mut to = vec![fraction_bits(self.ranges.half(&path, *channels)); *channels];
+                            let mut to = vec![fraction_bits(self.ranges.largest(&shared)); *channels];
                             to.extend(vec![GATE_BITS; *channels]);
                             to
                         }
@@ -110,6 +112,7 @@ impl Converter<'_> {
                     bits = stream;
                 }
             }
+            self.formats.push((path, bits[0]));
         }
         Ok(bits)
     }
@@ -179,14 +182,18 @@ fn row_shift(row: &[f64], offsets: &[f64]) -> Result<u8> {
     }
 }
 
+/// A tensor and its fraction bits: the part, the path of the layer that writes it, the bits.
+pub type Format = (Part, String, i32);
+
 /// Converts the averaged weights of a checkpoint. `quality_map` names the
 /// quality index of each whole quality.
 pub fn convert(
     checkpoint: &Checkpoint,
     name: &str,
     ranges: &BTreeMap<&'static str, Ranges>,
+    tables: ScaleTables,
     quality_map: Vec<u8>,
-) -> Result<Model> {
+) -> Result<(Model, Vec<Format>)> {
     let arch = &checkpoint.arch;
     let average = |name: &str| {
         checkpoint
@@ -202,7 +209,7 @@ pub fn convert(
     // Heads write means in y's format, and log2 scales in y's integer units.
     let log2_bits = LOG2_BITS as i32;
     let head: Vec<i32> = [vec![y_bits; m], vec![log2_bits; m]].concat();
-    let mut networks = Vec::new();
+    let (mut networks, mut formats) = (Vec::new(), Vec::new());
     for part in Part::ALL {
         let layers = arch.layers(part);
         let layout = Layout::new(&layers);
@@ -226,6 +233,7 @@ pub fn convert(
             slots: layout.slots.iter(),
             ranges: &ranges[part.name()],
             out: Vec::new(),
+            formats: Vec::new(),
         };
         let bits = converter
             .run(&layers, "", from, to.as_deref())
@@ -233,26 +241,30 @@ pub fn convert(
         if part == Part::HyperSynthesis {
             feature_bits = bits[0];
         }
+        formats.extend(converter.formats.into_iter().map(|(path, bits)| (part, path, bits)));
         let params = converter.out;
         networks.push(IntegerNetwork { layers, params });
     }
     let fixed = |name: &str, bits: i32| -> Result<Vec<i16>> {
         Ok(average(name)?
             .iter()
-            .map(|v| ((v + bits as f32) * (1 << LOG2_BITS) as f32).round() as i16)
+            // A channel that training has closed has a step beyond any value it takes.
+            .map(|v| (v + bits as f32).clamp(-8.0, 14.0))
+            .map(|octaves| (octaves * (1 << LOG2_BITS) as f32).round() as i16)
             .collect())
     };
     assert_eq!(quality_map.len(), usize::from(MAX_QUALITY) + 1);
-    Ok(Model {
+    let model = Model {
         name: name.to_string(),
         arch: arch.clone(),
         networks: networks.try_into().expect("one network per part"),
         y_step_log2: fixed(Y_STEP, y_bits)?,
         z_step_log2: fixed(Z_STEP, z_bits)?,
         z_scale_log2: fixed(Z_SCALE, 0)?,
-        tables: ScaleTables::logistic(),
+        tables,
         quality_map,
-    })
+    };
+    Ok((model, formats))
 }
 
 /// Reads a run's checkpoint, or says that there is none.

@@ -9,6 +9,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod dataset;
 pub mod export;
+pub mod fit;
 pub mod grow;
 pub mod kernels;
 pub mod klt;

@@ -8,11 +8,14 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::checkpoint::Checkpoint;
+use super::fit::bin_of;
 use super::kernels::Geometry;
 use super::net::{Anchored, Layout, Network, floats, with_floats};
 use super::quantize::{Cover, Quantize, Rounding};
 use super::reference;
-use crate::model::arch::{Arch, HYPER_STRIDE, LATENT_STRIDE, PIXEL_BLOCK, PIXEL_CHANNELS, Part};
+use crate::model::arch::{
+    Arch, HYPER_STRIDE, LATENT_STRIDE, PIXEL_BLOCK, PIXEL_CHANNELS, Part, in_first_half,
+};
 use crate::model::layer::Layer;
 use crate::model::quality::{ANCHORS, LAMBDA_MIN, LAMBDA_RATIO};
 
@@ -178,7 +181,25 @@ impl CodecModel {
         let y_coded = (first + second)?;
 
         let decoded = self.run(Part::Synthesis, &y_coded.narrow(1, 0, m)?, grid, &qualities)?;
-        Ok(Trace { x, y, z_coded, features, known, y_coded, decoded })
+        Ok(Trace { x, y, z_coded, features, prior, known, context, step, y_coded, decoded })
+    }
+
+    /// The scale bin and symbol of every latent of one picture.
+    pub fn symbols(&self, batch: &Batch) -> Result<Vec<(usize, i32)>> {
+        let t = self.trace(batch, Rounding::Hard)?;
+        let (grid, m) = (grids(batch).grid, self.arch.latents);
+        let (y, step) = (numbers(&t.y)?, numbers(&t.step)?);
+        let (prior, context) = (numbers(&t.prior)?, numbers(&t.context)?);
+        let mut symbols = Vec::with_capacity(y.len());
+        for (position, y) in y.chunks_exact(m).enumerate() {
+            for (c, y) in y.iter().enumerate() {
+                let first = in_first_half(position / grid.width, position % grid.width, c);
+                let params = &if first { &prior } else { &context }[position * 2 * m..][..2 * m];
+                let symbol = ((y - params[c]) * (-step[c]).exp2()).round_ties_even();
+                symbols.push((bin_of(params[m + c] - step[c]), symbol as i32));
+            }
+        }
+        Ok(symbols)
     }
 
     /// The pixels of [`Self::forward`] with truly rounded latents, as rows like the input's.
@@ -228,7 +249,13 @@ struct Trace {
     /// Hyper-latents as decoded, then a column of bits.
     z_coded: Tensor,
     features: Tensor,
+    /// Means and log2 scales of the first half.
+    prior: Tensor,
     known: Tensor,
+    /// Means and log2 scales of the second half.
+    context: Tensor,
+    /// log2 steps of each crop.
+    step: Tensor,
     /// Latents as decoded, then a column of bits.
     y_coded: Tensor,
     decoded: Tensor,

@@ -1,6 +1,7 @@
 //! `aecodec export`: converts a run, measures what the integers cost, and
 //! writes the model file.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -8,7 +9,9 @@ use image::DynamicImage;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::calibrate::calibrate;
+use super::calibrate::{Ranges, calibrate};
+use super::export::Format;
+use super::fit::fit;
 use super::kernels::Geometry;
 use super::model::{Batch, CodecModel, image_of_rows};
 use super::quantize::Rounding;
@@ -28,7 +31,7 @@ pub struct ExportArgs {
     #[arg(long)]
     pub val: PathBuf,
     /// Pictures of the folder to use
-    #[arg(long, default_value_t = 24)]
+    #[arg(long, default_value_t = 50)]
     pub pictures: usize,
     /// What people will call the model
     #[arg(long, default_value = "default")]
@@ -50,10 +53,19 @@ const RATE_INDICES: [u8; 9] = [0, 32, 64, 96, 128, 160, 192, 224, 255];
 pub fn release(args: &ExportArgs) -> Result<()> {
     let checkpoint = export::checkpoint(&args.run)?;
     let pictures = validate::pictures(&args.val, args.pictures)?;
-    let ranges = calibrate(&checkpoint, &pictures)?;
+    let (seen, unseen) = pictures.split_at(pictures.len().div_ceil(2));
+    let ranges = calibrate(&checkpoint, seen)?;
     let linear = (0..=u32::from(MAX_QUALITY)).map(|q| (q * 255 / u32::from(MAX_QUALITY)) as u8).collect();
-    let mut model = export::convert(&checkpoint, &args.name, &ranges, linear)?;
     let floats = CodecModel::averaged(&checkpoint)?;
+    let tables = fit(&floats, &pictures)?;
+    let (mut model, formats) = export::convert(&checkpoint, &args.name, &ranges, tables, linear)?;
+    let (clipped, values) = clipping(&calibrate(&checkpoint, unseen)?, &formats);
+    eprintln!(
+        "step {}: {clipped} of {values} activations clipped on the {} pictures that did not set the ranges",
+        checkpoint.step,
+        unseen.len()
+    );
+
     let bytes = model.write();
     let prepared = PreparedModel::new(Model::read(&bytes)?, id(&bytes));
     let mut rates = Vec::new();
@@ -70,6 +82,14 @@ pub fn release(args: &ExportArgs) -> Result<()> {
     file.persist(&args.output).with_context(|| format!("cannot write {}", args.output.display()))?;
     eprintln!("{}: model {} of {} bytes", args.output.display(), id(&bytes), bytes.len());
     Ok(())
+}
+
+/// How many activations the formats cannot hold, and how many there are.
+fn clipping(ranges: &BTreeMap<&'static str, Ranges>, formats: &[Format]) -> (u64, u64) {
+    formats.iter().fold((0, 0), |(clipped, values), (part, path, bits)| {
+        let (c, v) = ranges.get(part.name()).map_or((0, 0), |ranges| ranges.clipped(path, *bits));
+        (clipped + c, values + v)
+    })
 }
 
 fn id(bytes: &[u8]) -> ModelId {
