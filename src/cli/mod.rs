@@ -77,7 +77,7 @@ impl Command {
             #[cfg(feature = "train")]
             Command::Train(args) => train::run(&args),
             #[cfg(feature = "train")]
-            Command::Export(args) => aecodec::train::release::release(&args),
+            Command::Export(args) => aecodec::train::release::release(&args).map(drop),
         }
     }
 }

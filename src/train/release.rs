@@ -49,8 +49,9 @@ const VALIDATION_RATE: f64 = 1.0;
 /// Quality indices at which rates are measured for the map.
 const RATE_INDICES: [u8; 9] = [0, 32, 64, 96, 128, 160, 192, 224, 255];
 
-/// Exports, reports on stderr, writes the file.
-pub fn release(args: &ExportArgs) -> Result<()> {
+/// Exports, reports on stderr, writes the file. Returns what the integers cost
+/// at each of [`RATE_INDICES`].
+pub fn release(args: &ExportArgs) -> Result<Vec<Loss>> {
     let checkpoint = export::checkpoint(&args.run)?;
     let pictures = validate::pictures(&args.val, args.pictures)?;
     let (seen, unseen) = pictures.split_at(pictures.len().div_ceil(2));
@@ -68,12 +69,13 @@ pub fn release(args: &ExportArgs) -> Result<()> {
 
     let bytes = model.write();
     let prepared = PreparedModel::new(Model::read(&bytes)?, id(&bytes));
-    let mut rates = Vec::new();
+    let mut losses = Vec::new();
     for index in RATE_INDICES {
         let loss = integer_loss(&floats, &prepared, &pictures, index)?;
         eprintln!("{}", loss.describe(index));
-        rates.push((f64::from(index), loss.bpp));
+        losses.push(loss);
     }
+    let rates: Vec<_> = RATE_INDICES.iter().zip(&losses).map(|(i, loss)| (f64::from(*i), loss.bpp)).collect();
     model.quality_map = quality_map(&rates);
     let bytes = model.write();
     let mut file =
@@ -81,7 +83,7 @@ pub fn release(args: &ExportArgs) -> Result<()> {
     std::io::Write::write_all(&mut file, &bytes)?;
     file.persist(&args.output).with_context(|| format!("cannot write {}", args.output.display()))?;
     eprintln!("{}: model {} of {} bytes", args.output.display(), id(&bytes), bytes.len());
-    Ok(())
+    Ok(losses)
 }
 
 /// How many activations the formats cannot hold, and how many there are.
@@ -97,12 +99,17 @@ fn id(bytes: &[u8]) -> ModelId {
     ModelId([hash[0], hash[1], hash[2], hash[3]])
 }
 
-/// Means over pictures at one quality index.
-struct Loss {
-    float_bpp: f64,
-    float_psnr: f64,
-    bpp: f64,
-    psnr: f64,
+/// Means over pictures at one quality index, of the float network and of the
+/// integer codec's files.
+pub struct Loss {
+    /// Estimated bits per pixel.
+    pub float_bpp: f64,
+    /// PSNR-RGB in dB, after rounding to bytes.
+    pub float_psnr: f64,
+    /// Bits per pixel of the files.
+    pub bpp: f64,
+    /// PSNR-RGB in dB of what the files decode to.
+    pub psnr: f64,
 }
 
 impl Loss {

@@ -3,7 +3,11 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
 
-use crate::train::{TrainArgs, checkpoint::Checkpoint, trainer};
+use crate::model::Model;
+use crate::train::checkpoint::Checkpoint;
+use crate::train::optimizer::Method;
+use crate::train::release::release;
+use crate::train::{ExportArgs, TrainArgs, trainer};
 
 fn train(args: &TrainArgs) -> anyhow::Result<()> {
     trainer::train(args, &AtomicBool::new(false))
@@ -41,64 +45,109 @@ fn args(data: &Path, run: &Path, steps: u64) -> TrainArgs {
     ];
     let mut args = Command::try_parse_from(words.iter().copied().chain(["--data", "x"])).unwrap().args;
     (args.data, args.run, args.steps) = (data.into(), run.into(), Some(steps));
+    args.val = Some(data.join("val"));
     // The schedule depends on the number of steps; a constant rate makes runs of different lengths comparable.
     args.decay_from = 0.999;
+    args.lr = 2e-3;
     args
 }
 
-/// A folder with one smooth picture with an edge, and one file that is no picture.
+/// A folder with one picture of waves, an edge and grain, and one file that is no picture;
+/// for validation the picture again.
 fn pictures(folder: &Path) {
+    let mut state = 1u32;
     let picture = image::RgbImage::from_fn(96, 80, |x, y| {
-        let v = (128.0 + 60.0 * (x as f32 / 9.0).sin() + 40.0 * (y as f32 / 13.0).cos()) as u8;
-        image::Rgb(if x + y > 90 { [v, 255 - v, 90] } else { [v / 2, v, v] })
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let grain = (state >> 27) as f32;
+        let v = (90.0 + 60.0 * (x as f32 / 9.0).sin() + 20.0 * (y as f32 / 13.0).cos() + grain) as u8;
+        image::Rgb(if x + y > 90 { [v, 255 - v, 90 + grain as u8] } else { [v / 2, v, v] })
     });
     picture.save(folder.join("a.png")).unwrap();
+    std::fs::create_dir(folder.join("val")).unwrap();
+    picture.save(folder.join("val/a.png")).unwrap();
     std::fs::write(folder.join("broken.png"), b"not a picture").unwrap();
 }
 
-fn losses(run: &Path) -> Vec<f64> {
-    std::fs::read_to_string(run.join("log.jsonl"))
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["loss"].as_f64().unwrap())
-        .collect()
+/// The objective on the validation pictures, mean over the qualities, when the run ended.
+fn validation(run: &Path) -> f64 {
+    let log = std::fs::read_to_string(run.join("log.jsonl")).unwrap();
+    let last: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    let points = last["validation"].as_array().unwrap();
+    points.iter().map(|point| point["loss"].as_f64().unwrap()).sum::<f64>() / points.len() as f64
+}
+
+/// Runs 60 of 180 steps, then the rest, as if interrupted.
+fn in_two_parts(mut args: TrainArgs) {
+    args.stop_after = Some(60);
+    train(&args).unwrap();
+    assert_eq!(Checkpoint::load(&args.run).unwrap().unwrap().step, 60);
+    args.stop_after = None;
+    train(&args).unwrap();
 }
 
 #[test]
 fn training_learns_and_a_resumed_run_equals_an_uninterrupted_one() {
-    let folder = tempfile::tempdir().unwrap();
-    pictures(folder.path());
-    let (whole, halves) = (folder.path().join("whole"), folder.path().join("halves"));
-    train(&args(folder.path(), &whole, 40)).unwrap();
-    let seen = losses(&whole);
-    let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len() as f64;
-    assert!(mean(&seen[30..]) < 0.8 * mean(&seen[..10]), "{seen:?}");
-
-    let mut first = args(folder.path(), &halves, 40);
-    first.stop_after = Some(23);
-    train(&first).unwrap();
-    assert_eq!(Checkpoint::load(&halves).unwrap().unwrap().step, 23);
-    train(&args(folder.path(), &halves, 40)).unwrap();
-    let [a, b] = [&whole, &halves].map(|run| Checkpoint::load(run).unwrap().unwrap());
-    assert_eq!(a.step, b.step);
-    assert!(a.weights == b.weights, "a resumed run drifted");
-    assert!(a.states == b.states, "a resumed run's optimiser drifted");
+    for optimizer in [Method::Adamw, Method::Soap] {
+        let folder = tempfile::tempdir().unwrap();
+        pictures(folder.path());
+        let (whole, halves) = (folder.path().join("whole"), folder.path().join("halves"));
+        let args = |run: &Path| TrainArgs { optimizer, ..args(folder.path(), run, 180) };
+        let first = folder.path().join("first");
+        train(&TrainArgs { steps: Some(1), ..args(&first) }).unwrap();
+        train(&args(&whole)).unwrap();
+        let (before, after) = (validation(&first), validation(&whole));
+        assert!(after < 0.98 * before, "{optimizer:?}: {before} became {after}");
+        in_two_parts(args(&halves));
+        let [a, b] = [&whole, &halves].map(|run| Checkpoint::load(run).unwrap().unwrap());
+        assert_eq!(a.step, b.step);
+        assert!(a.weights == b.weights, "{optimizer:?}: a resumed run drifted");
+        assert!(a.states == b.states, "{optimizer:?}: a resumed run's optimiser drifted");
+    }
 }
 
 #[test]
-fn soap_runs_learn_and_resume_too() {
+fn a_run_grows_more_latents_and_keeps_what_it_knew() {
     let folder = tempfile::tempdir().unwrap();
     pictures(folder.path());
     let run = folder.path().join("run");
-    let mut soap = args(folder.path(), &run, 30);
-    soap.optimizer = crate::train::optimizer::Method::Soap;
-    soap.stop_after = Some(12);
-    train(&soap).unwrap();
-    soap.stop_after = None;
-    train(&soap).unwrap();
-    let seen = losses(&run);
-    assert_eq!(seen.len(), 30);
-    assert!(seen[25..].iter().sum::<f64>() < seen[..5].iter().sum::<f64>(), "{seen:?}");
+    train(&args(folder.path(), &run, 2)).unwrap();
+    let old = Checkpoint::load(&run).unwrap().unwrap();
+    let mut wider = args(folder.path(), &run, 2);
+    wider.latents = 48;
+    assert!(format!("{:#}", train(&wider).unwrap_err()).contains("another architecture"));
+    wider.grow = true;
+    train(&wider).unwrap();
+    let new = Checkpoint::load(&run).unwrap().unwrap();
+    assert_eq!((new.arch.latents, new.step), (48, 2));
+    // A head's means and scales keep their channels: row 5 of the prior's weights, 32 and 48 latents.
+    let row = |c: &Checkpoint, m: usize| c.weights["prior"][5 * 2 * m..6 * 2 * m].to_vec();
+    let (before, after) = (row(&old, 32), row(&new, 48));
+    assert_eq!(before[..32], after[..32]);
+    assert_eq!(before[32..], after[48..80]);
+    assert_eq!(old.states["h_a"].m.len() + 16 * 16, new.states["h_a"].m.len());
+}
+
+#[test]
+fn an_exported_model_codes_like_the_float_network() {
+    let folder = tempfile::tempdir().unwrap();
+    pictures(folder.path());
+    let run = folder.path().join("run");
+    train(&args(folder.path(), &run, 60)).unwrap();
+    let output = folder.path().join("tiny.aem");
+    let export = ExportArgs {
+        run,
+        val: folder.path().join("val"),
+        pictures: 1,
+        name: "tiny".into(),
+        output: output.clone(),
+    };
+    for loss in release(&export).unwrap() {
+        // A file's fixed cost is 22 bytes or so, on 64x64 pixels.
+        let rate = (loss.bpp - 22.0 * 8.0 / 4096.0) / loss.float_bpp;
+        assert!((loss.psnr - loss.float_psnr).abs() < 0.05, "{} dB, float {}", loss.psnr, loss.float_psnr);
+        assert!((rate - 1.0).abs() < 0.05, "{} bpp, float {}", loss.bpp, loss.float_bpp);
+    }
+    assert_eq!(Model::read(&std::fs::read(output).unwrap()).unwrap().name, "tiny");
 }
 
 #[test]
@@ -107,7 +156,7 @@ fn a_run_says_what_is_wrong_with_its_inputs() {
     let message = |args: &TrainArgs| format!("{:#}", train(args).unwrap_err());
     let missing = args(&folder.path().join("missing"), &folder.path().join("run"), 1);
     assert!(message(&missing).contains("missing"));
-    let empty = args(folder.path(), &folder.path().join("run"), 1);
+    let empty = TrainArgs { val: None, ..args(folder.path(), &folder.path().join("run"), 1) };
     assert!(message(&empty).contains("no readable picture of at least 64x64 pixels"));
     pictures(folder.path());
     let mut odd = args(folder.path(), &folder.path().join("run"), 1);
