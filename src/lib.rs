@@ -1,6 +1,5 @@
 //! aecodec: a learned image codec whose files decode to the same pixels on
 //! every machine.
-#![allow(missing_docs)] // TODO remove
 
 pub mod codec;
 pub mod container;

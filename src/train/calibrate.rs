@@ -96,8 +96,8 @@ fn probe(
 ) -> (Vec<f32>, Ranges) {
     let mut order = Vec::new();
     tensors(layers, "", &mut order);
-    let mut ranges = Ranges::default();
-    ranges.last = order.last().map(|(path, ..)| path.clone()).unwrap_or_default();
+    let last = order.last().map(|(path, ..)| path.clone()).unwrap_or_default();
+    let mut ranges = Ranges { by_path: HashMap::new(), last };
     let mut next = order.into_iter();
     let out = run_probed(layers, geometry, &[quality], params, input, &mut |values, channels| {
         let (path, leaky, gated) = next.next().expect("one probe per tensor");

@@ -95,7 +95,7 @@ impl TrainArgs {
     /// The learning rate at `progress` (0..1) of the schedule: a linear
     /// warm-up over 1 %, constant, then a cosine to 1 %.
     pub fn learning_rate(&self, progress: f64) -> f64 {
-        let warm = (progress / 0.01).min(1.0).max(0.02);
+        let warm = (progress / 0.01).clamp(0.02, 1.0);
         let decay = ((progress - self.decay_from) / (1.0 - self.decay_from)).clamp(0.0, 1.0);
         let cosine = 0.505 + 0.495 * (decay * std::f64::consts::PI).cos();
         self.lr * warm * cosine

@@ -199,7 +199,7 @@ pub fn depthwise(input: &[f32], weights: &[f32], out: &mut [f32], g: Geometry, f
                         let w = &weights[tap * channels + c..][..LANES];
                         let v = &input[offset * channels + c..][..LANES];
                         for i in 0..LANES {
-                            acc[i] = v[i] * w[i] + acc[i];
+                            acc[i] += v[i] * w[i];
                         }
                     }
                     out[position + c..][..LANES].copy_from_slice(&acc);
@@ -231,7 +231,7 @@ pub fn depthwise_weight_grad(input: &[f32], grad: &[f32], dw: &mut [f32], g: Geo
                             }
                             let v = &input[(yy * g.width + xx) * channels + c..][..LANES];
                             for i in 0..LANES {
-                                acc[i] = v[i] * gr[i] + acc[i];
+                                acc[i] += v[i] * gr[i];
                             }
                         }
                     }

@@ -131,6 +131,9 @@ struct NetworkOp {
     tape: Mutex<Vec<Saved>>,
 }
 
+/// Is shown a tensor's rows and its channels.
+pub type Probe<'a> = &'a mut dyn FnMut(&[f32], usize);
+
 /// A layer list being run over one tensor.
 struct Forward<'a> {
     params: &'a [f32],
@@ -138,8 +141,8 @@ struct Forward<'a> {
     qualities: &'a [Anchored],
     geometry: Geometry,
     tape: Vec<Saved>,
-    /// Called with the path and values of each site's output, when calibrating.
-    probe: Option<&'a mut dyn FnMut(&[f32], usize)>,
+    /// Sees every layer's output, when calibrating.
+    probe: Option<Probe<'a>>,
 }
 
 impl Forward<'_> {
@@ -344,7 +347,7 @@ pub fn run_probed(
     qualities: &[Anchored],
     params: &[f32],
     input: Vec<f32>,
-    probe: &mut dyn FnMut(&[f32], usize),
+    probe: Probe,
 ) -> Vec<f32> {
     let layout = Layout::new(layers);
     let channels = input.len() / geometry.rows();

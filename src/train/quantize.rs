@@ -93,7 +93,7 @@ fn exp2(x: f32) -> f32 {
     let p = p * f + 1.333_355_8e-3;
     let p = p * f + 9.618_129e-3;
     let p = p * f + 5.550_411e-2;
-    let p = p * f + 2.402_265_1e-1;
+    let p = p * f + 2.402_265e-1;
     let p = p * f + 6.931_472e-1;
     let p = p * f + 1.0;
     p * f32::from_bits((((whole as i32) + 127) << 23) as u32)
