@@ -15,7 +15,11 @@ pub struct Embedded {
 }
 
 /// Every model of this build; the first is the default of encoders.
-pub const MODELS: &[Embedded] = &[];
+pub const MODELS: &[Embedded] = &[Embedded {
+    id: ModelId([0xc6, 0x97, 0x39, 0x9f]),
+    name: "default",
+    bytes: include_bytes!("../../models/default.aem"),
+}];
 
 /// The place in [`MODELS`] of the model that a file asks for.
 pub fn find(id: ModelId) -> Option<usize> {

@@ -53,7 +53,7 @@ const RATE_INDICES: [u8; 9] = [0, 32, 64, 96, 128, 160, 192, 224, 255];
 pub fn release(args: &ExportArgs) -> Result<Vec<Loss>> {
     let checkpoint = export::checkpoint(&args.run)?;
     let pictures = validate::pictures(&args.val, args.pictures)?;
-    let (seen, unseen) = pictures.split_at(pictures.len().div_ceil(2));
+    let (unseen, seen) = pictures.split_at(pictures.len() / 2);
     let ranges = calibrate(&checkpoint, seen)?;
     let linear = (0..=u32::from(MAX_QUALITY)).map(|q| (q * 255 / u32::from(MAX_QUALITY)) as u8).collect();
     let floats = CodecModel::averaged(&checkpoint)?;
