@@ -1,3 +1,5 @@
+//! Every hand-written gradient against candle's own and against finite differences.
+
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor, Var};

@@ -1,3 +1,5 @@
+//! Whole runs as a user starts them: learning, resuming, growing, exporting, failing.
+
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
