@@ -12,6 +12,9 @@ use super::net::{Anchored, run_probed};
 use crate::model::arch::Part;
 use crate::model::layer::{LEAKY_SHIFT, Layer};
 
+/// Points on the quality axis to look at, both ends among them.
+const QUALITIES: [Anchored; 6] = [(0, 0.0), (0, 0.99), (2, 0.99), (4, 0.99), (6, 0.99), (7, 0.99)];
+
 /// What the values of one tensor look like.
 #[derive(Debug, Clone)]
 struct Values {
@@ -116,13 +119,13 @@ fn probe(
 }
 
 /// Runs the whole float codec, rounding as the decoder does, over `pictures` at
-/// every second anchor.
+/// [`QUALITIES`].
 pub fn calibrate(
     checkpoint: &Checkpoint,
     pictures: &[(Geometry, Vec<f32>)],
 ) -> Result<BTreeMap<&'static str, Ranges>> {
     let model = CodecModel::averaged(checkpoint)?;
-    let jobs: Vec<_> = pictures.iter().flat_map(|p| [0, 2, 4, 6, 7].map(|a| (p, (a, 0.99)))).collect();
+    let jobs: Vec<_> = pictures.iter().flat_map(|p| QUALITIES.map(|q| (p, q))).collect();
     let found = jobs
         .into_par_iter()
         .map(|((geometry, pixels), quality)| {

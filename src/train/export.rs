@@ -32,7 +32,7 @@ pub const INPUT_BITS: i32 = 13;
 /// The same for the synthesis output, whose integers have 6 fraction bits.
 pub const OUTPUT_BITS: i32 = 12;
 /// Head room above the largest value seen in calibration; rounding down to whole bits adds up to twice that.
-const MARGIN: f32 = 1.0;
+const MARGIN: f32 = 1.3;
 
 /// The fraction bits that fit values up to `largest`.
 fn fraction_bits(largest: f32) -> i32 {
