@@ -14,7 +14,7 @@ pub mod tile;
 #[cfg(feature = "train")]
 pub mod train;
 
-pub use codec::{DecodeOptions, EncodeOptions, Info, PreparedModel, decode, encode, probe};
+pub use codec::{DecodeOptions, EncodeOptions, Info, PreparedModel, Region, Scale, decode, encode, probe};
 pub use container::Colour;
 pub use error::{Error, Result};
 pub use limits::Limits;

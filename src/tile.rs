@@ -49,6 +49,11 @@ impl TileGrid {
         };
         Tile { rows: span(index / in_row, self.height), columns: span(index % in_row, self.width) }
     }
+
+    /// The tile that holds the latent position at row `y`, column `x`.
+    pub fn index(&self, y: usize, x: usize) -> usize {
+        y / TILE_LATENTS * self.width.div_ceil(TILE_LATENTS) + x / TILE_LATENTS
+    }
 }
 
 #[cfg(test)]
@@ -61,8 +66,9 @@ mod tests {
             let grid = TileGrid::new(width, height);
             let mut covered = vec![0; grid.height * grid.width];
             for tile in (0..grid.count()).map(|index| grid.tile(index)) {
-                for y in tile.rows {
+                for y in tile.rows.clone() {
                     for x in tile.columns.clone() {
+                        assert_eq!(grid.tile(grid.index(y, x)), tile);
                         covered[y * grid.width + x] += 1;
                     }
                 }

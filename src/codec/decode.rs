@@ -5,70 +5,56 @@ use rayon::prelude::*;
 
 use super::latents::{self, Quantiser};
 use super::options::DecodeOptions;
-use super::prepared::{self, PreparedModel};
-use super::{pixels, tensors};
+use super::prepared;
+use super::synthesis::{Mosaic, synthesise, tiles_needed};
+use super::view::View;
 use crate::container::{Colour, Container, Header, split_streams};
 use crate::error::{Error, Result};
-use crate::model::{ModelId, Part, QualityIndex, registry};
-use crate::nn::Tensor;
+use crate::model::{ModelId, QualityIndex, registry};
 use crate::tile::TileGrid;
 
 /// Decodes an `.aec` file to 8-bit RGB or grey pixels.
 ///
 /// The pixels are the same on every machine. Damage is an error, never a wrong
-/// picture. Work is spread over rayon's current thread pool.
+/// picture; where only a region is decoded, damage to tiles outside goes unseen,
+/// and the checksum over all tiles cannot be compared. Work is spread over
+/// rayon's current thread pool.
 pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<DynamicImage> {
     // 1. Fields, limits and the model, before anything large is allocated.
     let container = Container::read(bytes)?;
     let header = &container.header;
     options.limits.check(header.width, header.height)?;
+    let view = View::new((header.width, header.height), options.region, options.scale)?;
     let grid = TileGrid::new(header.width, header.height);
     let streams = split_streams(container.latents, grid.count())?;
     let model = prepared::find(header.model, &options.models)?;
 
     // 2. Streams to latents, tile by tile.
+    let needed = tiles_needed(&model, grid, &view)?;
     let quantiser = Quantiser::new(model.model(), header.quality);
-    let tiles = streams
-        .into_par_iter()
-        .enumerate()
-        .map(|(index, stream)| {
-            let tile = grid.tile(index);
-            latents::read(&model, &quantiser, tile.rows.len(), tile.columns.len(), stream)
-        })
-        .collect::<Result<Vec<_>>>()?;
+    let read = |(index, stream): (usize, &[u8])| {
+        let tile = grid.tile(index);
+        let size = (tile.rows.len(), tile.columns.len());
+        needed[index].then(|| latents::read(&model, &quantiser, size, stream)).transpose()
+    };
+    let tiles: Vec<_> = if streams.len() == 1 {
+        streams.into_iter().enumerate().map(read).collect::<Result<_>>()?
+    } else {
+        streams.into_par_iter().enumerate().map(read).collect::<Result<_>>()?
+    };
     let mut checksum = container.hasher();
-    let mut y_hats = Vec::with_capacity(tiles.len());
-    for (y_hat, symbols) in tiles {
+    let tiles = tiles.into_iter().map(|tile| {
+        let (y_hat, symbols) = tile?;
         checksum.combine(&symbols);
-        y_hats.push(y_hat);
-    }
-    if checksum.finalize() != container.checksum {
+        Some(y_hat)
+    });
+    let mosaic = Mosaic { grid, channels: model.model().arch.latents, tiles: tiles.collect() };
+    if needed.iter().all(|&needed| needed) && checksum.finalize() != container.checksum {
         return Err(Error::Format("the checksum of the latents does not match".into()));
     }
 
-    // 3. Latents to pixels, over the whole picture.
-    synthesise(&model, header, y_hats)
-}
-
-/// The picture that the quantised latents of all tiles stand for.
-pub(super) fn synthesise(
-    model: &PreparedModel,
-    header: &Header,
-    mut y_hats: Vec<Tensor>,
-) -> Result<DynamicImage> {
-    let y_hat = if y_hats.len() == 1 {
-        y_hats.remove(0)
-    } else {
-        let grid = TileGrid::new(header.width, header.height);
-        let mut whole = Tensor::new(grid.height, grid.width, model.model().arch.latents);
-        for (index, y_hat) in y_hats.into_iter().enumerate() {
-            tensors::paste(&mut whole, &grid.tile(index), &y_hat);
-        }
-        whole
-    };
-    let x_hat = model.network(Part::Synthesis)?.run(&y_hat, header.quality);
-    drop(y_hat);
-    Ok(pixels::from_tensor(&x_hat, header.width, header.height, header.colour))
+    // 3. Latents to pixels.
+    synthesise(&model, header.quality, header.colour, &view, &mosaic)
 }
 
 /// What a file says about itself.

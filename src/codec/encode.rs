@@ -31,28 +31,24 @@ pub(super) fn encode_tiles(
     options: &EncodeOptions,
 ) -> Result<(Header, Vec<WrittenTile>)> {
     // 1. What there is to do.
-    let (rgb, colour) = pixels::to_rgb(picture)?;
+    let colour = pixels::colour(picture)?;
     let model = options.model.as_ref().map_or_else(default_model, |model| Ok(Arc::clone(model)))?;
     let quality = model.model().quality_index(options.quality).ok_or_else(|| {
         Error::Parameter(format!("quality {} is not from 0 to {MAX_QUALITY}", options.quality))
     })?;
-    let header = Header { width: rgb.width(), height: rgb.height(), colour, quality, model: model.id() };
+    let header =
+        Header { width: picture.width(), height: picture.height(), colour, quality, model: model.id() };
 
     // 2. Pixels to latents, over the whole picture.
-    let y = {
-        let x = pixels::to_tensor(&rgb);
-        model.network(Part::Analysis)?.run(&x, quality)
-    };
+    let y = model.network(Part::Analysis)?.run(&*pixels::source(picture), quality);
 
     // 3. Latents to streams, tile by tile.
     let grid = TileGrid::new(header.width, header.height);
     let quantiser = Quantiser::new(model.model(), quality);
-    let tiles = (0..grid.count())
-        .into_par_iter()
-        .map(|index| {
-            let y = tensors::crop(&y, &grid.tile(index));
-            latents::write(&model, &quantiser, &y)
-        })
-        .collect::<Result<_>>()?;
+    let write = |index| latents::write(&model, &quantiser, &tensors::crop(&y, &grid.tile(index)));
+    let tiles = match grid.count() {
+        1 => vec![write(0)?],
+        count => (0..count).into_par_iter().map(write).collect::<Result<_>>()?,
+    };
     Ok((header, tiles))
 }

@@ -5,14 +5,17 @@
 //! encoder chooses and the decoder reads; that is the trait [`Symbols`], with
 //! one implementation for each.
 
+use std::cell::RefCell;
+use std::ops::Range;
+
 use super::prepared::PreparedModel;
-use super::tensors::{concat, crop_to, extend_edges};
+use super::tensors::{crop_to, extend_edges};
 use crate::entropy::{LatentReader, LatentWriter, scale_bin};
 use crate::error::Result;
 use crate::model::arch::{HYPER_STRIDE, in_first_half};
 use crate::model::step::Step;
 use crate::model::{Model, Part, QualityIndex};
-use crate::nn::Tensor;
+use crate::nn::{Source, Tensor, Window};
 
 /// The quantisation of one picture.
 pub(super) struct Quantiser {
@@ -82,36 +85,70 @@ fn walk(
     }
     let features = crop_to(run(Part::HyperSynthesis, &z_hat)?, height, width);
 
-    let mut y_hat = Tensor::new(height, width, arch.latents);
-    let prior = run(Part::Prior, &features)?;
-    walk_half(true, &prior, quantiser, &mut y_hat, symbols);
-    let context = run(Part::Context, &concat(&features, &y_hat))?;
-    walk_half(false, &context, quantiser, &mut y_hat, symbols);
-    Ok(y_hat)
+    // Rows of predictions are used as soon as they are made. The context network
+    // reads a row once, before its second half is filled in.
+    let y_hat = RefCell::new(Tensor::new(height, width, arch.latents));
+    let mut pass = |first: bool, part, input: &dyn Source| -> Result<()> {
+        let window = Window::whole(height, width);
+        model.network(part)?.stream(input, quantiser.quality, &window, |y, predictions| {
+            walk_row(first, y, predictions, quantiser, &mut y_hat.borrow_mut(), symbols);
+        });
+        Ok(())
+    };
+    pass(true, Part::Prior, &features)?;
+    pass(false, Part::Context, &Known { features: &features, y_hat: &y_hat })?;
+    Ok(y_hat.into_inner())
 }
 
-/// Visits the latents of one half. `predictions` holds, at each position, the
-/// means of all channels, then the log2 of their scales.
-fn walk_half(
+/// The input of the context network: the features, then what is known of the
+/// latents.
+struct Known<'a> {
+    features: &'a Tensor,
+    y_hat: &'a RefCell<Tensor>,
+}
+
+impl Source for Known<'_> {
+    fn size(&self) -> [usize; 3] {
+        let [height, width, channels] = self.features.size();
+        [height, width, channels + self.y_hat.borrow().channels]
+    }
+
+    fn read(&self, y: usize, columns: Range<usize>, out: &mut [i16]) {
+        let y_hat = self.y_hat.borrow();
+        let (h, m) = (self.features.channels, y_hat.channels);
+        let features = self.features.row(y, columns.clone()).chunks_exact(h);
+        let known = y_hat.row(y, columns).chunks_exact(m);
+        for (out, (features, known)) in out.chunks_exact_mut(h + m).zip(features.zip(known)) {
+            out[..h].copy_from_slice(features);
+            out[h..].copy_from_slice(known);
+        }
+    }
+}
+
+/// Visits the latents of one half in row `y`. `predictions` holds, at each
+/// position, the means of all channels, then the log2 of their scales.
+fn walk_row(
     first: bool,
-    predictions: &Tensor,
+    y: usize,
+    predictions: &[i16],
     quantiser: &Quantiser,
     y_hat: &mut Tensor,
     symbols: &mut impl Symbols,
 ) {
     let m = quantiser.latents.len();
-    let width = y_hat.width;
-    let positions = y_hat.data.chunks_exact_mut(m).zip(predictions.data.chunks_exact(2 * m));
-    for (position, (y_hat, prediction)) in positions.enumerate() {
+    let stride = y_hat.width * m;
+    let row = &mut y_hat.data[y * stride..][..stride];
+    let positions = row.chunks_exact_mut(m).zip(predictions.chunks_exact(2 * m));
+    for (x, (y_hat, prediction)) in positions.enumerate() {
         let (means, scales) = prediction.split_at(m);
-        let start = usize::from(in_first_half(position / width, position % width, 0) != first);
+        let start = usize::from(in_first_half(y, x, 0) != first);
         for c in (start..m).step_by(2) {
             let channel = &quantiser.latents[c];
             let bin = scale_bin(scales[c].into(), channel.step_log2);
             y_hat[c] = if bin == 0 {
                 means[c]
             } else {
-                let symbol = symbols.latent(position * m + c, channel.step, bin, means[c]);
+                let symbol = symbols.latent(y * stride + x * m + c, channel.step, bin, means[c]);
                 saturate(i32::from(means[c]).saturating_add(channel.step.dequantize(symbol.into())))
             };
         }
@@ -153,8 +190,7 @@ pub(super) fn write(model: &PreparedModel, quantiser: &Quantiser, y: &Tensor) ->
 pub(super) fn read(
     model: &PreparedModel,
     quantiser: &Quantiser,
-    height: usize,
-    width: usize,
+    (height, width): (usize, usize),
     stream: &[u8],
 ) -> Result<(Tensor, crc32fast::Hasher)> {
     let mut reader = LatentReader::new(&model.model().tables, stream)?;

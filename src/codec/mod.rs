@@ -13,12 +13,15 @@ mod latents;
 mod options;
 mod pixels;
 mod prepared;
+mod synthesis;
 mod tensors;
+mod view;
 
 pub use decode::{Info, decode, probe};
 pub use encode::encode;
 pub use options::{DEFAULT_QUALITY, DecodeOptions, EncodeOptions};
 pub use prepared::PreparedModel;
+pub use view::{Region, Scale};
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::prepared::PreparedModel;
+use super::view::{Region, Scale};
 use crate::limits::Limits;
 
 /// The quality of [`EncodeOptions::default`].
@@ -30,4 +31,9 @@ pub struct DecodeOptions {
     pub models: Vec<Arc<PreparedModel>>,
     /// The largest picture to decode.
     pub limits: Limits,
+    /// Decode these pixels only; all, if left out. Only the tiles they depend on
+    /// are read.
+    pub region: Option<Region>,
+    /// How much smaller to decode.
+    pub scale: Scale,
 }

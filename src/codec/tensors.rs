@@ -1,4 +1,4 @@
-//! Cutting, padding and joining of tensors.
+//! Cutting and padding of tensors.
 
 use crate::nn::Tensor;
 use crate::tile::Tile;
@@ -22,16 +22,6 @@ pub(super) fn crop_to(tensor: Tensor, height: usize, width: usize) -> Tensor {
     crop(&tensor, &Tile { rows: 0..height, columns: 0..width })
 }
 
-/// Puts a tile back where [`crop`] took it from.
-pub(super) fn paste(tensor: &mut Tensor, tile: &Tile, part: &Tensor) {
-    let c = tensor.channels;
-    let width = tile.columns.len();
-    for (y, row) in tile.rows.clone().zip(part.data.chunks_exact(width * c)) {
-        let start = (y * tensor.width + tile.columns.start) * c;
-        tensor.data[start..start + width * c].copy_from_slice(row);
-    }
-}
-
 /// A larger tensor, whose new rows and columns repeat the last ones.
 pub(super) fn extend_edges(tensor: &Tensor, height: usize, width: usize) -> Tensor {
     let c = tensor.channels;
@@ -44,15 +34,4 @@ pub(super) fn extend_edges(tensor: &Tensor, height: usize, width: usize) -> Tens
         }
     }
     Tensor { height, width, channels: c, data }
-}
-
-/// The channels of `a`, then those of `b`, at each position.
-pub(super) fn concat(a: &Tensor, b: &Tensor) -> Tensor {
-    assert_eq!((a.height, a.width), (b.height, b.width));
-    let mut data = Vec::with_capacity(a.data.len() + b.data.len());
-    for (a, b) in a.data.chunks_exact(a.channels).zip(b.data.chunks_exact(b.channels)) {
-        data.extend_from_slice(a);
-        data.extend_from_slice(b);
-    }
-    Tensor { height: a.height, width: a.width, channels: a.channels + b.channels, data }
 }

@@ -2,11 +2,13 @@ use std::sync::Arc;
 
 use image::{DynamicImage, GrayImage, RgbImage};
 
-use super::decode::synthesise;
 use super::encode::encode_tiles;
+use super::synthesis::{Mosaic, synthesise};
+use super::view::View;
 use super::*;
 use crate::model::{Model, ModelId};
 use crate::nn::Level;
+use crate::tile::TileGrid;
 
 #[path = "../../tests/support/synthetic.rs"]
 mod synthetic;
@@ -38,7 +40,13 @@ fn round_trip(model: &Arc<PreparedModel>, picture: &DynamicImage, quality: f32) 
     let (encoding, decoding) = options(model, quality);
     let bytes = encode(picture, &encoding).unwrap();
     let (header, tiles) = encode_tiles(picture, &encoding).unwrap();
-    let expected = synthesise(model, &header, tiles.into_iter().map(|tile| tile.y_hat).collect()).unwrap();
+    let mosaic = Mosaic {
+        grid: TileGrid::new(header.width, header.height),
+        channels: model.model().arch.latents,
+        tiles: tiles.into_iter().map(|tile| Some(tile.y_hat)).collect(),
+    };
+    let view = View::new((header.width, header.height), None, Scale::Full).unwrap();
+    let expected = synthesise(model, header.quality, header.colour, &view, &mosaic).unwrap();
     assert!(decode(&bytes, &decoding).unwrap() == expected, "{}x{}", picture.width(), picture.height());
     assert_eq!(expected.color(), picture.color());
 }

@@ -1,26 +1,30 @@
-//! Runs a prepared network, step by step, on rayon's current thread pool.
+//! A prepared network, and its runs on rayon's current thread pool.
 
 use rayon::prelude::*;
 
-use super::kernel::{self, Accumulators, Epilogue, Kernel, TILE};
+use super::kernel::{self, Kernel};
 use super::level::Level;
-use super::plan::{Step, plan};
-use super::requant::leaky_relu;
-use super::shuffle::{shuffle, unshuffle};
-use super::tensor::{Pool, Tensor};
-use super::weights::{Depthwise, LANES, Lanes, Pointwise};
+use super::plan::{Op, Step, plan};
+use super::stream::{Stream, windows};
+use super::tensor::{Source, Tensor};
+use super::window::{Cuts, Window};
 use crate::model::{IntegerNetwork, QualityIndex};
 use crate::{Error, Result};
 
-/// Positions of a pointwise layer that are one piece of work: few enough that
-/// they stay in the first-level cache while every block of weights passes over
-/// them.
-const CHUNK: usize = 8 * TILE;
+/// Most columns of a strip, at the finest resolution within the network: 1024
+/// pixels at 1/8.
+const STRIP: usize = 128;
+/// Positions that a step takes at once, at the finest resolution: enough that
+/// the weights are worth fetching, few enough for the cache.
+const BATCH: usize = 256;
+/// Fewest rows of a band at the finest resolution; a band computes some of its
+/// neighbours' rows again.
+const BAND: usize = 32;
 
 /// A network with packed weights, ready to run.
 #[derive(Debug)]
 pub struct Network {
-    steps: Vec<Step>,
+    ops: Vec<Op>,
     kernel: Box<dyn Kernel>,
 }
 
@@ -31,7 +35,7 @@ impl Network {
     pub fn new(network: &IntegerNetwork, level: Level) -> Result<Network> {
         let kernel = kernel::of(level)
             .ok_or_else(|| Error::Parameter(format!("this processor has no {}", level.name())))?;
-        Ok(Network { steps: plan(network)?, kernel })
+        Ok(Network { ops: plan(network)?, kernel })
     }
 
     /// What the network makes of `input` at a quality. The result depends on
@@ -39,160 +43,139 @@ impl Network {
     ///
     /// Panics if `input` does not have the channels the network reads, or if a
     /// size that is to be halved is odd.
-    pub fn run(&self, input: &Tensor, quality: QualityIndex) -> Tensor {
-        assert_eq!(input.data.len(), input.positions() * input.channels, "a tensor's data against its sizes");
-        let mut run = Run { kernel: &*self.kernel, quality, pool: Pool::default() };
-        run.steps(&self.steps, input, None)
-    }
-}
-
-/// One pass through a network.
-struct Run<'a> {
-    kernel: &'a dyn Kernel,
-    quality: QualityIndex,
-    pool: Pool,
-}
-
-impl Run<'_> {
-    /// Runs a list of steps; `add`, if any, is added to the last one's output.
-    fn steps(&mut self, steps: &[Step], input: &Tensor, add: Option<&Tensor>) -> Tensor {
-        let mut current: Option<Tensor> = None;
-        for (index, step) in steps.iter().enumerate() {
-            let x = current.as_ref().unwrap_or(input);
-            let add = add.filter(|_| index + 1 == steps.len());
-            let y = self.step(step, x, add);
-            if let Some(x) = current.replace(y) {
-                self.pool.give(x);
-            }
-        }
-        current.unwrap_or_else(|| {
-            let mut y = input.clone();
-            add.inspect(|add| saturating_add(&mut y, add));
-            y
-        })
-    }
-
-    fn step(&mut self, step: &Step, x: &Tensor, add: Option<&Tensor>) -> Tensor {
-        let mut y = match step {
-            Step::Pointwise(layer) => return self.pointwise(layer, x, add),
-            Step::Depthwise(layer) => self.depthwise(layer, x),
-            Step::LeakyRelu => {
-                let mut y = self.pool.take(x.height, x.width, x.channels);
-                for (y, &x) in y.data.iter_mut().zip(&x.data) {
-                    *y = leaky_relu(x);
-                }
-                y
-            }
-            &Step::Gate { channels, gate } => {
-                assert_eq!(x.channels, 2 * channels, "channels of a gate");
-                let mut y = self.pool.take(x.height, x.width, channels);
-                for (y, x) in y.data.chunks_exact_mut(channels).zip(x.data.chunks_exact(2 * channels)) {
-                    for (channel, y) in y.iter_mut().enumerate() {
-                        *y = gate.apply(x[channel], x[channel + channels]);
-                    }
-                }
-                y
-            }
-            Step::Unshuffle => {
-                assert!(
-                    x.height.is_multiple_of(2) && x.width.is_multiple_of(2),
-                    "a tensor of {}x{} positions cannot be halved",
-                    x.height,
-                    x.width
-                );
-                let mut y = self.pool.take(x.height / 2, x.width / 2, 4 * x.channels);
-                unshuffle(x, &mut y);
-                y
-            }
-            Step::Shuffle => {
-                assert!(x.channels.is_multiple_of(4), "{} channels", x.channels);
-                let mut y = self.pool.take(2 * x.height, 2 * x.width, x.channels / 4);
-                shuffle(x, &mut y);
-                y
-            }
-            Step::Residual(body) => self.steps(body, x, Some(x)),
-        };
-        add.inspect(|add| saturating_add(&mut y, add));
-        y
-    }
-
-    fn pointwise(&mut self, layer: &Pointwise, x: &Tensor, add: Option<&Tensor>) -> Tensor {
-        assert_eq!(x.channels, layer.inputs, "channels of a pointwise layer");
-        let mut y = self.pool.take(x.height, x.width, layer.outputs);
-        let offsets = layer.offsets(self.quality);
-        let stored = CHUNK * layer.outputs;
-        for_each_chunk(&mut y.data, stored, |index, y| {
-            let x = &x.data[index * CHUNK * layer.inputs..];
-            let add = add.map(|add| &add.data[index * stored..][..y.len()]);
-            pointwise_chunk(self.kernel, layer, &offsets, x, add, y);
+    pub fn run(&self, input: &(impl Source + Sync + ?Sized), quality: QualityIndex) -> Tensor {
+        let [height, width, channels] = self.output_size(input.size());
+        let mut y = Tensor::new(height, width, channels);
+        let cuts = self.cuts(&Window::whole(height, width));
+        let pieces = cuts.split(&mut y.data, width * channels, 1, channels);
+        for_each_piece(&cuts, pieces, |window, mut rows| {
+            let first = window.rows.start;
+            self.stream(input, quality, &window, |y, row| rows[y - first].copy_from_slice(row));
         });
         y
     }
 
-    fn depthwise(&mut self, layer: &Depthwise, x: &Tensor) -> Tensor {
-        assert_eq!(x.channels, layer.channels, "channels of a depthwise layer");
-        let mut y = self.pool.take(x.height, x.width, x.channels);
-        let stride = x.width * x.channels;
-        let outside = vec![0; stride];
-        let row = |y: Option<usize>| match y {
-            Some(y) if y < x.height => &x.data[y * stride..][..stride],
-            _ => &outside,
+    /// Computes one window of the output on this thread and hands its rows to
+    /// `sink` from top to bottom, with their numbers. Memory does not grow with
+    /// the window's height. Panics as [`Network::run`] does.
+    pub fn stream(
+        &self,
+        input: &(impl Source + ?Sized),
+        quality: QualityIndex,
+        window: &Window,
+        mut sink: impl FnMut(usize, &[i16]),
+    ) {
+        if window.is_empty() {
+            return;
+        }
+        let sizes = self.sizes(input.size());
+        let mut stream = Stream::new(&self.ops, &*self.kernel, quality, &sizes, window);
+        let batch = self.batch(window.columns.len());
+        let mut y = window.rows.start;
+        while y < window.rows.end {
+            let end = (y / batch * batch + batch).min(window.rows.end);
+            stream.advance(input, end);
+            (y..end).for_each(|y| sink(y, stream.output(y, &window.columns)));
+            y = end;
+        }
+    }
+
+    /// The part of an input of this size that a window of the output depends on.
+    pub fn input_window(&self, input: [usize; 3], window: &Window) -> Window {
+        if window.is_empty() {
+            return window.clone();
+        }
+        windows(&self.ops, &self.sizes(input), window).swap_remove(0)
+    }
+
+    /// Rows, columns and channels of the output for an input of this size.
+    pub fn output_size(&self, input: [usize; 3]) -> [usize; 3] {
+        *self.sizes(input).last().expect("at least the input")
+    }
+
+    /// How a window of the output is best cut for the threads there are.
+    pub fn cuts(&self, window: &Window) -> Cuts {
+        let scale = self.finest().0;
+        let (strip, band) = ((STRIP / scale).max(1), (BAND / scale).max(1));
+        // Asking for the number of threads starts them.
+        let small = window.columns.len() <= strip && window.rows.len() <= band;
+        let threads = if small { 1 } else { rayon::current_num_threads() };
+        let bands = match threads {
+            1 => 1,
+            _ => (4 * threads).div_ceil(window.columns.len().div_ceil(strip).max(1)),
         };
-        for_each_chunk(&mut y.data, stride, |y, output| {
-            let rows = [row(y.checked_sub(1)), row(Some(y)), row(Some(y + 1))];
-            self.kernel.depthwise_row(layer, rows, output);
-        });
-        y
+        Cuts::new(window, window.rows.len().div_ceil(bands).max(band), strip)
+    }
+
+    /// Rows of the output to compute at once.
+    fn batch(&self, columns: usize) -> usize {
+        let (scale, step) = self.finest();
+        (BATCH / (columns * scale * scale)).max(1).next_multiple_of(step)
+    }
+
+    /// Rows of the finest tensor to one of the output, and rows of the output to
+    /// one of the coarsest.
+    fn finest(&self) -> (usize, usize) {
+        let mut level = 0i32;
+        let levels: Vec<i32> = self
+            .ops
+            .iter()
+            .map(|op| {
+                level += match op.step {
+                    Step::Shuffle => 1,
+                    Step::Unshuffle => -1,
+                    _ => 0,
+                };
+                level
+            })
+            .collect();
+        let finest = levels.iter().copied().max().unwrap_or(0).max(0);
+        let coarsest = levels.iter().copied().min().unwrap_or(0).min(0);
+        (1 << (finest - level).min(16), 1 << (level - coarsest).min(16))
+    }
+
+    /// The sizes of all tensors, from the input to the output.
+    fn sizes(&self, input: [usize; 3]) -> Vec<[usize; 3]> {
+        let mut sizes = vec![input];
+        for op in &self.ops {
+            let [height, width, channels] = sizes[sizes.len() - 1];
+            let expect = |read: usize| assert_eq!(channels, read, "channels of {}", op.step.name());
+            sizes.push(match &op.step {
+                Step::Pointwise(layer) => {
+                    expect(layer.inputs);
+                    [height, width, layer.outputs]
+                }
+                Step::Depthwise(layer) => {
+                    expect(layer.channels);
+                    [height, width, channels]
+                }
+                Step::Gate { channels, .. } => {
+                    expect(2 * channels);
+                    [height, width, *channels]
+                }
+                Step::LeakyRelu | Step::Copy => [height, width, channels],
+                Step::Unshuffle => {
+                    let even = height.is_multiple_of(2) && width.is_multiple_of(2);
+                    assert!(even, "a tensor of {height}x{width} positions cannot be halved");
+                    [height / 2, width / 2, 4 * channels]
+                }
+                Step::Shuffle => {
+                    assert!(channels.is_multiple_of(4), "{channels} channels");
+                    [2 * height, 2 * width, channels / 4]
+                }
+            });
+        }
+        sizes
     }
 }
 
-/// Calls `f` with the index and the contents of every chunk, in parallel where
-/// there is more than one.
-fn for_each_chunk(data: &mut [i16], size: usize, f: impl Fn(usize, &mut [i16]) + Sync) {
-    if data.len() <= size {
-        if !data.is_empty() {
-            f(0, data);
-        }
+/// Calls `f` with every window of `cuts` and the piece that belongs to it, in
+/// parallel where there is more than one.
+pub fn for_each_piece<T: Send>(cuts: &Cuts, pieces: Vec<T>, f: impl Fn(Window, T) + Sync) {
+    let windows: Vec<Window> = cuts.windows().collect();
+    if windows.len() == 1 {
+        windows.into_iter().zip(pieces).for_each(|(window, piece)| f(window, piece));
     } else {
-        data.par_chunks_mut(size).enumerate().for_each(|(index, chunk)| f(index, chunk));
-    }
-}
-
-/// A pointwise layer on the positions that `output` has room for. Blocks of
-/// weights are the outer loop: one block fits the first-level cache.
-fn pointwise_chunk(
-    kernel: &dyn Kernel,
-    layer: &Pointwise,
-    offsets: &[Lanes<i32>],
-    x: &[i16],
-    add: Option<&[i16]>,
-    output: &mut [i16],
-) {
-    let (inputs, outputs) = (layer.inputs, layer.outputs);
-    let mut acc: [Accumulators; TILE] = [Lanes([0; LANES]); TILE];
-    for (block, offsets) in offsets.iter().enumerate() {
-        let channel = block * layer.block_width();
-        let epilogue = Epilogue {
-            offsets,
-            shifts: layer.shifts(block),
-            activation: layer.activation,
-            channel,
-            count: layer.block_width().min(outputs - channel),
-            stride: outputs,
-        };
-        let weights = layer.weights(block);
-        for (tile, output) in output.chunks_mut(TILE * outputs).enumerate() {
-            let acc = &mut acc[..output.len() / outputs];
-            let x = &x[tile * TILE * inputs..][..acc.len() * inputs];
-            let add = add.map(|add| &add[tile * TILE * outputs..][..output.len()]);
-            kernel.accumulate(weights, inputs, x, acc);
-            kernel.finish(acc, &epilogue, add, output);
-        }
-    }
-}
-
-fn saturating_add(y: &mut Tensor, x: &Tensor) {
-    for (y, &x) in y.data.iter_mut().zip(&x.data) {
-        *y = x.saturating_add(*y);
+        windows.into_par_iter().zip(pieces).for_each(|(window, piece)| f(window, piece));
     }
 }

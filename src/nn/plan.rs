@@ -1,6 +1,8 @@
 //! From a network's description to the steps that run: checks every size, and
 //! fuses what would otherwise be a pass over memory of its own.
 
+use std::ops::Range;
+
 use super::requant::Gate;
 use super::weights::{Activation, Depthwise, Pointwise};
 use crate::model::layer::sites;
@@ -31,13 +33,48 @@ pub enum Step {
     Unshuffle,
     /// 2x2 depth to space.
     Shuffle,
-    /// Adds the input to what the steps make of it; a pointwise step at the end
-    /// does so while it stores.
-    Residual(Vec<Step>),
+    /// A copy, for the sake of what is added to it.
+    Copy,
 }
 
-/// The steps of a network, or what is wrong with it.
-pub fn plan(network: &IntegerNetwork) -> Result<Vec<Step>> {
+impl Step {
+    /// The rows of an input of `height` rows that some rows of the output depend
+    /// on. Columns follow the same rule.
+    pub fn reads(&self, rows: Range<usize>, height: usize) -> Range<usize> {
+        match self {
+            Step::Depthwise(_) => rows.start.saturating_sub(1)..rows.end.saturating_add(1).min(height),
+            Step::Unshuffle => 2 * rows.start..2 * rows.end,
+            Step::Shuffle => rows.start / 2..rows.end.div_ceil(2),
+            Step::Pointwise(_) | Step::LeakyRelu | Step::Gate { .. } | Step::Copy => rows,
+        }
+    }
+
+    /// For messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Step::Pointwise(_) => "a pointwise layer",
+            Step::Depthwise(_) => "a depthwise layer",
+            Step::LeakyRelu => "a leaky ReLU",
+            Step::Gate { .. } => "a gate",
+            Step::Unshuffle => "space to depth",
+            Step::Shuffle => "depth to space",
+            Step::Copy => "a copy",
+        }
+    }
+}
+
+/// A step and its place: number i of a plan reads tensor i and writes tensor
+/// i + 1, where tensor 0 is the network's input.
+#[derive(Debug)]
+pub struct Op {
+    /// What is done.
+    pub step: Step,
+    /// The tensor that is added to the result, saturating: a residual's input.
+    pub add: Option<usize>,
+}
+
+/// The steps of a network in order, or what is wrong with it.
+pub fn plan(network: &IntegerNetwork) -> Result<Vec<Op>> {
     let expected = sites(&network.layers).len();
     if network.params.len() != expected {
         return Err(Error::Model(format!(
@@ -45,8 +82,9 @@ pub fn plan(network: &IntegerNetwork) -> Result<Vec<Step>> {
             network.params.len()
         )));
     }
-    let mut planner = Planner { params: network.params.iter(), channels: None, halvings: 0 };
-    planner.list(&network.layers)
+    let mut planner = Planner { params: network.params.iter(), channels: None, halvings: 0, ops: Vec::new() };
+    planner.list(&network.layers)?;
+    Ok(planner.ops)
 }
 
 /// Walks the layers with what is known of the tensor between them.
@@ -56,11 +94,11 @@ struct Planner<'a> {
     channels: Option<usize>,
     /// How often the resolution has been halved; negative where doubled.
     halvings: i32,
+    ops: Vec<Op>,
 }
 
 impl Planner<'_> {
-    fn list(&mut self, layers: &[Layer]) -> Result<Vec<Step>> {
-        let mut steps = Vec::new();
+    fn list(&mut self, layers: &[Layer]) -> Result<()> {
         let mut layers = layers.iter().peekable();
         while let Some(layer) = layers.next() {
             let leaky = layers.peek() == Some(&&Layer::LeakyRelu);
@@ -73,12 +111,33 @@ impl Planner<'_> {
                 Layer::Depthwise { .. } => leaky,
                 _ => false,
             };
-            steps.push(self.step(layer, leaky, gate)?);
+            if let Layer::Residual(body) = layer {
+                self.residual(layer, body)?;
+            } else {
+                let step = self.step(layer, leaky, gate)?;
+                self.ops.push(Op { step, add: None });
+            }
             if fuses {
                 layers.next();
             }
         }
-        Ok(steps)
+        Ok(())
+    }
+
+    /// The steps of a residual; a pointwise step at its end adds while it stores.
+    fn residual(&mut self, layer: &Layer, body: &[Layer]) -> Result<()> {
+        self.channels = self.channels.or_else(|| fixed_inputs(layer));
+        let before = (self.channels, self.halvings);
+        let input = self.ops.len();
+        self.list(body)?;
+        if before.0.is_none() || before != (self.channels, self.halvings) {
+            return Err(Error::Model("a residual does not keep its shape".into()));
+        }
+        match self.ops[input..].last_mut() {
+            Some(Op { step: Step::Pointwise(_), add: add @ None }) => *add = Some(input),
+            _ => self.ops.push(Op { step: Step::Copy, add: Some(input) }),
+        }
+        Ok(())
     }
 
     /// The step of `layer`, with the activation that follows it where the layer
@@ -133,15 +192,7 @@ impl Planner<'_> {
                 }
                 Step::Shuffle
             }
-            Layer::Residual(ref body) => {
-                self.channels = self.channels.or_else(|| fixed_inputs(layer));
-                let before = (self.channels, self.halvings);
-                let steps = self.list(body)?;
-                if before.0.is_none() || before != (self.channels, self.halvings) {
-                    return Err(Error::Model("a residual does not keep its shape".into()));
-                }
-                Step::Residual(steps)
-            }
+            Layer::Residual(_) => unreachable!("a list of layers of its own"),
         })
     }
 

@@ -1,4 +1,6 @@
-//! The one container of activations.
+//! Blocks of activations, and where a network reads its input from.
+
+use std::ops::Range;
 
 /// A `height x width x channels` block of activations, row-major and
 /// channels-last, without padding.
@@ -26,27 +28,30 @@ impl Tensor {
         &self.data[(y * self.width + x) * self.channels..][..self.channels]
     }
 
-    /// Positions, over all rows.
-    pub(super) fn positions(&self) -> usize {
-        self.height * self.width
+    /// The channels of some columns of row `y`.
+    pub fn row(&self, y: usize, columns: Range<usize>) -> &[i16] {
+        assert!(columns.end <= self.width, "columns {columns:?} of {}", self.width);
+        &self.data[(y * self.width + columns.start) * self.channels..][..columns.len() * self.channels]
     }
 }
 
-/// Buffers that a finished step left behind, for the next one to write into:
-/// a network allocates about three tensors however deep it is.
-#[derive(Default)]
-pub(super) struct Pool(Vec<Vec<i16>>);
+/// What a network reads: a tensor, or something that makes its rows when they
+/// are asked for.
+pub trait Source {
+    /// Rows, columns and channels.
+    fn size(&self) -> [usize; 3];
 
-impl Pool {
-    /// A tensor with unspecified contents.
-    pub fn take(&mut self, height: usize, width: usize, channels: usize) -> Tensor {
-        let mut data = self.0.pop().unwrap_or_default();
-        data.resize(height * width * channels, 0);
-        Tensor { height, width, channels, data }
+    /// Writes the channels of some columns of row `y`. Every row is asked for
+    /// once in each window that needs it, from top to bottom.
+    fn read(&self, y: usize, columns: Range<usize>, out: &mut [i16]);
+}
+
+impl Source for Tensor {
+    fn size(&self) -> [usize; 3] {
+        [self.height, self.width, self.channels]
     }
 
-    /// Gives a tensor's memory back.
-    pub fn give(&mut self, tensor: Tensor) {
-        self.0.push(tensor.data);
+    fn read(&self, y: usize, columns: Range<usize>, out: &mut [i16]) {
+        out.copy_from_slice(self.row(y, columns));
     }
 }

@@ -32,9 +32,9 @@ impl Kernel for Avx2 {
         unsafe { finish(acc, epilogue, add, output) }
     }
 
-    fn depthwise_row(&self, layer: &Depthwise, rows: [&[i16]; 3], output: &mut [i16]) {
+    fn depthwise_row(&self, layer: &Depthwise, rows: [&[i16]; 3], before: usize, output: &mut [i16]) {
         // SAFETY: `self` proves the feature.
-        unsafe { depthwise_row(layer, rows, output) }
+        unsafe { depthwise_row(layer, rows, before, output) }
     }
 }
 
@@ -160,9 +160,9 @@ fn load_wide<T>(values: &[T; WIDTH]) -> Pairs {
 }
 
 #[target_feature(enable = "avx2")]
-fn depthwise_row(layer: &Depthwise, rows: [&[i16]; 3], output: &mut [i16]) {
+fn depthwise_row(layer: &Depthwise, rows: [&[i16]; 3], before: usize, output: &mut [i16]) {
     let channels = layer.channels;
-    let width = output.len() / channels;
+    let (width, columns) = (output.len() / channels, rows[0].len() / channels);
     let whole = channels - channels % WIDTH;
     let zero = _mm256_setzero_si256();
     for first in (0..whole).step_by(WIDTH) {
@@ -171,17 +171,18 @@ fn depthwise_row(layer: &Depthwise, rows: [&[i16]; 3], output: &mut [i16]) {
         let (lower, last) = (interleave(tap(6), tap(7)), interleave(tap(8), zero));
         let offsets = load_wide(layer.offsets[first..][..WIDTH].try_into().unwrap());
         let shifts = load_wide(layer.shifts[first..][..WIDTH].try_into().unwrap());
-        // One column: the upper two rows interleaved, and the lower row.
+        // One column of the rows: the upper two rows interleaved, and the lower row.
         let column = |x: usize| {
-            if x >= width {
+            if x >= columns {
                 return ([zero; 2], zero);
             }
             let [above, at, below] = rows.map(|row| load(&row[x * channels + first..]));
             (interleave(above, at), below)
         };
-        let (mut left, mut middle) = (([zero; 2], zero), column(0));
+        let mut left = if before == 0 { ([zero; 2], zero) } else { column(0) };
+        let mut middle = column(before);
         for x in 0..width {
-            let right = column(x + 1);
+            let right = column(x + before + 1);
             let mut acc = multiply_add(offsets, left.0, upper[0]);
             acc = multiply_add(acc, middle.0, upper[1]);
             acc = multiply_add(acc, right.0, upper[2]);
@@ -202,6 +203,6 @@ fn depthwise_row(layer: &Depthwise, rows: [&[i16]; 3], output: &mut [i16]) {
         }
     }
     if whole < channels {
-        scalar::depthwise_row(layer, rows, whole, output);
+        scalar::depthwise_row(layer, rows, before, whole, output);
     }
 }

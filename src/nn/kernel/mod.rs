@@ -49,8 +49,10 @@ pub trait Kernel: Send + Sync + std::fmt::Debug {
     /// first accumulator's position.
     fn finish(&self, acc: &[Accumulators], epilogue: &Epilogue<'_>, add: Option<&[i16]>, output: &mut [i16]);
 
-    /// One row of a depthwise layer from the rows above, at and below it.
-    fn depthwise_row(&self, layer: &Depthwise, rows: [&[i16]; 3], output: &mut [i16]);
+    /// One row of a depthwise layer from the rows above, at and below it. The
+    /// rows begin `before` (0 or 1) columns to the left of the output; what lies
+    /// outside them is zero.
+    fn depthwise_row(&self, layer: &Depthwise, rows: [&[i16]; 3], before: usize, output: &mut [i16]);
 }
 
 /// The kernel of a level, if this processor has the instructions.

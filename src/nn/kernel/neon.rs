@@ -45,8 +45,8 @@ impl Kernel for Neon {
         scalar::finish(acc, epilogue, add, output);
     }
 
-    fn depthwise_row(&self, layer: &Depthwise, rows: [&[i16]; 3], output: &mut [i16]) {
-        scalar::depthwise_row(layer, rows, 0, output);
+    fn depthwise_row(&self, layer: &Depthwise, rows: [&[i16]; 3], before: usize, output: &mut [i16]) {
+        scalar::depthwise_row(layer, rows, before, 0, output);
     }
 }
 

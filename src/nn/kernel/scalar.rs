@@ -30,8 +30,8 @@ impl Kernel for Scalar {
         finish(acc, epilogue, add, output);
     }
 
-    fn depthwise_row(&self, layer: &Depthwise, rows: [&[i16]; 3], output: &mut [i16]) {
-        depthwise_row(layer, rows, 0, output);
+    fn depthwise_row(&self, layer: &Depthwise, rows: [&[i16]; 3], before: usize, output: &mut [i16]) {
+        depthwise_row(layer, rows, before, 0, output);
     }
 }
 
@@ -98,20 +98,21 @@ fn store_row(output: &mut [i16], add: Option<&[i16]>, value: impl Fn(usize) -> i
 
 /// See [`Kernel::depthwise_row`]; only the channels from `first` on.
 #[inline(always)]
-pub fn depthwise_row(layer: &Depthwise, rows: [&[i16]; 3], first: usize, output: &mut [i16]) {
+pub fn depthwise_row(layer: &Depthwise, rows: [&[i16]; 3], before: usize, first: usize, output: &mut [i16]) {
     let channels = layer.channels;
-    let width = output.len() / channels;
+    let (width, columns) = (output.len() / channels, rows[0].len() / channels);
     for column in 0..width {
         for block in (first..channels).step_by(LANES) {
             let count = LANES.min(channels - block);
             let mut acc = [0i32; LANES];
             for (dy, row) in rows.into_iter().enumerate() {
-                // Column `column + dx - 1`; those outside the row are zero.
                 for dx in 0..3 {
-                    if column + dx == 0 || column + dx > width {
+                    // One more than the column of the rows.
+                    let x = column + before + dx;
+                    if x == 0 || x > columns {
                         continue;
                     }
-                    let x = &row[(column + dx - 1) * channels + block..][..count];
+                    let x = &row[(x - 1) * channels + block..][..count];
                     let weights = &layer.weights[(dy * 3 + dx) * channels + block..][..count];
                     for ((acc, &x), &weight) in acc.iter_mut().zip(x).zip(weights) {
                         *acc = acc.wrapping_add(i32::from(weight) * i32::from(x));
