@@ -14,7 +14,7 @@ fn codec(c: &mut Criterion) {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/images/kodim23.png");
     let picture = image::open(path).unwrap();
     let pixels = u64::from(picture.width()) * u64::from(picture.height());
-    for quality in [45.0, 75.0] {
+    for quality in [45.0, 75.0, 90.0] {
         let encoding = EncodeOptions { quality, ..Default::default() };
         let decoding = DecodeOptions::default();
         let bytes = encode(&picture, &encoding).unwrap();

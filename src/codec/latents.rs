@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::prepared::PreparedModel;
 use super::tensors::{crop_to, extend_edges};
-use crate::entropy::{LatentReader, LatentWriter, scale_bin};
+use crate::entropy::{LatentReader, LatentWriter, bin_start, scale_bin};
 use crate::error::Result;
 use crate::model::arch::{HYPER_STRIDE, in_first_half};
 use crate::model::step::Step;
@@ -20,13 +20,11 @@ use crate::nn::{Source, Tensor, Window};
 /// The quantisation of one picture.
 pub(super) struct Quantiser {
     quality: QualityIndex,
-    latents: Vec<Channel>,
+    /// Of each latent channel.
+    steps: Vec<Step>,
+    /// Of each latent channel, see [`bin_start`].
+    bin_starts: Vec<i16>,
     hyper_latents: Vec<HyperChannel>,
-}
-
-struct Channel {
-    step: Step,
-    step_log2: i32,
 }
 
 struct HyperChannel {
@@ -38,17 +36,19 @@ impl Quantiser {
     /// Steps and scales of a model at a quality.
     pub fn new(model: &Model, quality: QualityIndex) -> Quantiser {
         let (m, n) = (model.arch.latents, model.arch.hyper_latents);
-        let latents = quality.lerp(&model.y_step_log2, m).into_iter();
+        let latents = quality.lerp(&model.y_step_log2, m);
         let steps = quality.lerp(&model.z_step_log2, n).into_iter();
         let scales = quality.lerp(&model.z_scale_log2, n).into_iter();
         Quantiser {
             quality,
-            latents: latents
-                .map(|step_log2| Channel { step: Step::from_log2(step_log2), step_log2 })
-                .collect(),
+            steps: latents.iter().map(|&log2| Step::from_log2(log2)).collect(),
+            bin_starts: latents.iter().map(|&log2| bin_start(log2)).collect(),
             hyper_latents: steps
                 .zip(scales)
-                .map(|(step, scale)| HyperChannel { step: Step::from_log2(step), bin: scale_bin(scale, 0) })
+                .map(|(step, scale)| HyperChannel {
+                    step: Step::from_log2(step),
+                    bin: scale_bin(scale as i16, bin_start(0)),
+                })
                 .collect(),
         }
     }
@@ -80,7 +80,7 @@ fn walk(
     for (position, z) in z_hat.data.chunks_exact_mut(arch.hyper_latents).enumerate() {
         for (c, (z, channel)) in z.iter_mut().zip(&quantiser.hyper_latents).enumerate() {
             let symbol = symbols.hyper_latent(position * arch.hyper_latents + c, channel.step, channel.bin);
-            *z = saturate(channel.step.dequantize(symbol.into()));
+            *z = saturate(channel.step.dequantize(symbol));
         }
     }
     let features = crop_to(run(Part::HyperSynthesis, &z_hat)?, height, width);
@@ -135,22 +135,45 @@ fn walk_row(
     y_hat: &mut Tensor,
     symbols: &mut impl Symbols,
 ) {
-    let m = quantiser.latents.len();
+    let m = quantiser.steps.len();
     let stride = y_hat.width * m;
     let row = &mut y_hat.data[y * stride..][..stride];
     let positions = row.chunks_exact_mut(m).zip(predictions.chunks_exact(2 * m));
+    let (mut bins, mut coded, mut values) = (vec![0; m], vec![0u16; m], vec![0; m]);
     for (x, (y_hat, prediction)) in positions.enumerate() {
         let (means, scales) = prediction.split_at(m);
         let start = usize::from(in_first_half(y, x, 0) != first);
-        for c in (start..m).step_by(2) {
-            let channel = &quantiser.latents[c];
-            let bin = scale_bin(scales[c].into(), channel.step_log2);
-            y_hat[c] = if bin == 0 {
-                means[c]
-            } else {
-                let symbol = symbols.latent(y * stride + x * m + c, channel.step, bin, means[c]);
-                saturate(i32::from(means[c]).saturating_add(channel.step.dequantize(symbol.into())))
-            };
+        // What comes next is in loops that do one thing each: the bins, the
+        // channels that hold a symbol, the symbols, the values they stand for.
+        for ((bin, &scale), &least) in bins.iter_mut().zip(scales).zip(&quantiser.bin_starts) {
+            *bin = scale_bin(scale, least);
+        }
+        let mut count = 0;
+        for (c, pair) in (start..m).step_by(2).zip(bins[start..].chunks(2)) {
+            coded[count] = c as u16;
+            count += usize::from(pair[0] != 0);
+        }
+        let coded = &coded[..count];
+        let index = y * stride + x * m;
+        for (&c, value) in coded.iter().zip(&mut values) {
+            let c = usize::from(c);
+            *value = symbols.latent(index + c, quantiser.steps[c], bins[c], means[c]);
+        }
+        copy_half(y_hat, means, start);
+        for (&c, &value) in coded.iter().zip(&values) {
+            let (step, y) = (quantiser.steps[usize::from(c)], &mut y_hat[usize::from(c)]);
+            *y = saturate(i32::from(*y) + step.dequantize(value));
+        }
+    }
+}
+
+/// Copies every other value from `start`, 0 or 1, on.
+fn copy_half(to: &mut [i16], from: &[i16], start: usize) {
+    const LANES: usize = 16;
+    let mask: [i16; LANES] = std::array::from_fn(|i| if i % 2 == start { -1 } else { 0 });
+    for (to, from) in to.chunks_mut(LANES).zip(from.chunks(LANES)) {
+        for ((to, &from), &mask) in to.iter_mut().zip(from).zip(&mask) {
+            *to = (*to & !mask) | (from & mask);
         }
     }
 }

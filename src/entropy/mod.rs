@@ -1,9 +1,9 @@
 //! Symbols to bytes and back: one asymmetric numeral system per tile.
 //!
-//! This is the only folder that knows the coder (the crate `constriction`: a
-//! 32-bit state, 16-bit words). The coder is a stack, what is written first is
-//! read last; [`LatentWriter`] therefore collects symbols and encodes them
-//! backwards, so that callers write and read in the same order.
+//! This is the only folder that knows the coder (a 32-bit state, 16-bit words;
+//! the crate `constriction` encodes, `reader` decodes). The coder is a stack, what
+//! is written first is read last; [`LatentWriter`] therefore collects symbols and
+//! encodes them backwards, so that callers write and read in the same order.
 //!
 //! A symbol is coded under a *bin*, the index of one of the distributions of
 //! [`ScaleTables`]. Symbols of bin 0 are always 0 and cost nothing.
@@ -12,18 +12,17 @@
 
 mod escape;
 pub mod logistic;
+mod reader;
 pub mod tables;
 
-use constriction::stream::model::{DecoderModel, EncoderModel, EntropyModel};
+use constriction::stream::Encode;
+use constriction::stream::model::{EncoderModel, EntropyModel};
 use constriction::stream::stack::AnsCoder;
-use constriction::stream::{Decode, Encode};
 use std::borrow::Borrow;
 use std::num::NonZeroU16;
 
-use tables::CodedBin;
-pub use tables::{BINS, BinTable, ScaleTables, scale_bin};
-
-use crate::error::{Error, Result};
+pub use reader::LatentReader;
+pub use tables::{BINS, BinTable, ScaleTables, bin_start, scale_bin};
 
 /// Probabilities are multiples of `2^-PRECISION`.
 pub const PRECISION: usize = 16;
@@ -83,70 +82,6 @@ impl<'t> LatentWriter<'t> {
     }
 }
 
-/// Reads the symbols of one tile.
-///
-/// Reading never fails: after damage it goes on with arbitrary symbols, and
-/// [`LatentReader::finish`] tells.
-pub struct LatentReader<'t> {
-    tables: &'t ScaleTables,
-    ans: Ans,
-    hash: SymbolHash,
-    damaged: bool,
-}
-
-impl<'t> LatentReader<'t> {
-    /// A reader of what [`LatentWriter::finish`] returned.
-    pub fn new(tables: &'t ScaleTables, bytes: &[u8]) -> Result<Self> {
-        let words = bytes
-            .chunks(2)
-            .map(|pair| u16::from_le_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]))
-            .collect();
-        let ans = Ans::from_compressed(words)
-            .map_err(|_| Error::Format("a tile's stream ends in a zero word".into()))?;
-        Ok(LatentReader { tables, ans, hash: SymbolHash::new(), damaged: false })
-    }
-
-    /// The next symbol, coded under `bin`.
-    #[inline]
-    pub fn read(&mut self, bin: u8) -> i16 {
-        if bin == 0 {
-            return 0;
-        }
-        let bin = self.tables.coded(bin);
-        let entry = pop(&mut self.ans, Lookup(bin));
-        let cell = if entry == bin.escape() {
-            match escape::pop(&mut self.ans) {
-                Some(overshoot) => bin.cell_beyond(overshoot),
-                None => {
-                    self.damaged = true;
-                    0
-                }
-            }
-        } else {
-            bin.cell(entry)
-        };
-        let low = pop_raw(&mut self.ans, bin.low_bits);
-        let symbol = i16::try_from((cell << bin.low_bits) | i64::from(low)).unwrap_or_else(|_| {
-            self.damaged = true;
-            0
-        });
-        self.hash.add(symbol);
-        symbol
-    }
-
-    /// The checksum of all symbols read; an error where the bytes were not
-    /// those of exactly these symbols.
-    pub fn finish(self) -> Result<crc32fast::Hasher> {
-        if self.damaged {
-            return Err(Error::Format("a latent lies outside the 16-bit range".into()));
-        }
-        if !self.ans.is_empty() {
-            return Err(Error::Format("a tile's stream holds more than its symbols".into()));
-        }
-        Ok(self.hash.finish())
-    }
-}
-
 /// CRC-32 over symbols as little-endian pairs of bytes, gathered into blocks.
 struct SymbolHash {
     hasher: crc32fast::Hasher,
@@ -193,42 +128,6 @@ impl EncoderModel<PRECISION> for Span {
     }
 }
 
-/// One bin's table, as the decoder wants it.
-struct Lookup<'t>(&'t CodedBin);
-
-impl EntropyModel<PRECISION> for Lookup<'_> {
-    type Symbol = usize;
-    type Probability = u16;
-}
-
-impl DecoderModel<PRECISION> for Lookup<'_> {
-    #[inline]
-    fn quantile_function(&self, quantile: u16) -> (usize, u16, NonZeroU16) {
-        let entry = self.0.find(quantile);
-        let (start, width) = self.0.span(entry);
-        (entry, start, width)
-    }
-}
-
-/// Equally likely values of `1..=16` bits.
-struct Raw {
-    bits: u32,
-}
-
-impl EntropyModel<PRECISION> for Raw {
-    type Symbol = u16;
-    type Probability = u16;
-}
-
-impl DecoderModel<PRECISION> for Raw {
-    #[inline]
-    fn quantile_function(&self, quantile: u16) -> (u16, u16, NonZeroU16) {
-        let shift = PRECISION as u32 - self.bits;
-        let value = quantile >> shift;
-        (value, value << shift, NonZeroU16::new(1 << shift).expect("at least one bit"))
-    }
-}
-
 fn push(ans: &mut Ans, span: Span) {
     ans.encode_symbol((), span).expect("a stack in memory takes every symbol of nonzero width");
 }
@@ -239,19 +138,6 @@ fn push_raw(ans: &mut Ans, value: u32, bits: u32) {
         let width = NonZeroU16::new(1 << shift).expect("at least one bit");
         push(ans, Span { start: (value << shift) as u16, width });
     }
-}
-
-#[inline]
-fn pop<M>(ans: &mut Ans, model: M) -> M::Symbol
-where
-    M: DecoderModel<PRECISION, Probability = u16>,
-{
-    ans.decode_symbol(model).expect("reading from memory does not fail")
-}
-
-#[inline]
-fn pop_raw(ans: &mut Ans, bits: u32) -> u16 {
-    if bits == 0 { 0 } else { pop(ans, Raw { bits }) }
 }
 
 #[cfg(test)]

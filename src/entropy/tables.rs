@@ -28,16 +28,26 @@ const MAX_ENTRIES: usize = 255;
 /// Most low bits of a bin.
 const MAX_LOW_BITS: u8 = 12;
 /// The upper bits of a quantile that index [`CodedBin::coarse`].
-const COARSE_BITS: usize = 8;
+const COARSE_BITS: usize = 6;
 
-/// The bin of a scale: bin `i` stands for `2^(i / 8 - 4)` quantisation steps.
-/// Both logarithms have [`LOG2_BITS`] fraction bits.
-#[inline]
-pub fn scale_bin(log2_scale: i32, step_log2: i32) -> u8 {
-    const SHIFT: u32 = LOG2_BITS - BINS_PER_OCTAVE.ilog2();
-    let relative = log2_scale - step_log2 - (MIN_LOG2_SCALE << LOG2_BITS);
-    ((relative + (1 << (SHIFT - 1))) >> SHIFT).clamp(0, BINS as i32 - 1) as u8
+/// The smallest log2 of a scale that may fall into a bin above 0, less half a bin
+/// for rounding, where a quantisation step's logarithm is `step_log2`, in -8..=14
+/// octaves. Logarithms have [`LOG2_BITS`] fraction bits.
+pub fn bin_start(step_log2: i32) -> i16 {
+    let start = step_log2 + (MIN_LOG2_SCALE << LOG2_BITS) - (1 << (BIN_SHIFT - 1));
+    start.clamp(i16::MIN.into(), i16::MAX.into()) as i16
 }
+
+/// The bin of a scale, by its logarithm and what [`bin_start`] makes of the
+/// step's: bin `i` stands for `2^(i / 8 - 4)` quantisation steps.
+#[inline(always)]
+pub fn scale_bin(log2_scale: i16, bin_start: i16) -> u8 {
+    // A difference that saturates is far outside all bins.
+    (log2_scale.saturating_sub(bin_start) >> BIN_SHIFT).clamp(0, BINS as i16 - 1) as u8
+}
+
+/// Fraction bits of a logarithm that are below its bin.
+const BIN_SHIFT: u32 = LOG2_BITS - BINS_PER_OCTAVE.ilog2();
 
 /// One bin's distribution as it stands in a model file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -56,6 +66,20 @@ pub struct ScaleTables {
     bins: Vec<BinTable>,
     /// For the bins from 1 on.
     coded: Vec<CodedBin>,
+    /// For all bins.
+    likeliest: [Likeliest; BINS],
+}
+
+/// What a symbol of a bin is more often than not. Of no width where there is no
+/// such symbol.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Likeliest {
+    /// The start of its span in the probability range.
+    pub start: u16,
+    /// The width of its span.
+    pub width: u16,
+    /// The symbol.
+    pub symbol: i16,
 }
 
 impl PartialEq for ScaleTables {
@@ -82,8 +106,12 @@ impl ScaleTables {
                 CodedBin::new(bin)
                     .ok_or_else(|| Error::Model(format!("the probability table of bin {} is unsound", i + 1)))
             })
-            .collect::<Result<_>>()?;
-        Ok(ScaleTables { bins, coded })
+            .collect::<Result<Vec<CodedBin>>>()?;
+        let mut likeliest = [Likeliest::default(); BINS];
+        for (likeliest, bin) in likeliest[1..].iter_mut().zip(&coded) {
+            *likeliest = bin.likeliest().unwrap_or_default();
+        }
+        Ok(ScaleTables { bins, coded, likeliest })
     }
 
     /// The tables as a model file holds them.
@@ -96,11 +124,16 @@ impl ScaleTables {
     pub(super) fn cost(&self, bin: u8, symbol: i16) -> f64 {
         let bin = self.coded(bin);
         let cell = i32::from(symbol) >> bin.low_bits;
-        let bits = |entry: usize| f64::from(bin.low_bits) + 16.0 - f64::from(bin.spans[entry].1.get()).log2();
+        let bits = |entry| f64::from(bin.low_bits) + 16.0 - f64::from(bin.span(entry).1.get()).log2();
         match bin.entry(cell) {
             Some(entry) => bits(entry),
             None => bits(bin.escape()) + f64::from(super::escape::bits(bin.overshoot(cell))),
         }
+    }
+
+    #[inline(always)]
+    pub(super) fn likeliest(&self, bin: u8) -> Likeliest {
+        self.likeliest[usize::from(bin)]
     }
 
     #[inline]
@@ -109,16 +142,22 @@ impl ScaleTables {
     }
 }
 
-/// One bin's distribution in the form the coder wants.
+/// One bin's distribution in the form the coder wants. Tables are small and
+/// start on cache lines, since a reader goes from bin to bin with every symbol
+/// and waits for two look-ups in each.
 #[derive(Debug, Clone)]
+#[repr(C, align(64))]
 pub(super) struct CodedBin {
+    /// The entry at the start of each 1/64 of the probability range.
+    coarse: [u8; 1 << COARSE_BITS],
+    /// The start of each entry in the probability range in the upper half, its
+    /// width less one in the lower; then more than any entry has.
+    spans: [u32; MAX_ENTRIES + 2],
     /// Bits of a symbol below its cell.
     pub low_bits: u32,
     first: i32,
-    /// Start and width of each entry in the probability range.
-    spans: Vec<(u16, NonZeroU16)>,
-    /// The entry at the start of each 1/256 of the probability range.
-    coarse: [u8; 1 << COARSE_BITS],
+    /// The last entry.
+    escape: u8,
 }
 
 impl CodedBin {
@@ -131,10 +170,10 @@ impl CodedBin {
         if entries > MAX_ENTRIES || !holds_zero || bin.low_bits > MAX_LOW_BITS {
             return None;
         }
-        let mut spans = Vec::with_capacity(entries);
+        let mut spans = [u32::MAX; MAX_ENTRIES + 2];
         let mut start = 0u32;
-        for &frequency in &bin.frequencies {
-            spans.push((u16::try_from(start).ok()?, NonZeroU16::new(frequency)?));
+        for (span, &frequency) in spans.iter_mut().zip(&bin.frequencies) {
+            *span = u32::from(u16::try_from(start).ok()?) << 16 | u32::from(frequency.checked_sub(1)?);
             start += u32::from(frequency);
         }
         if start != 1 << PRECISION {
@@ -143,62 +182,79 @@ impl CodedBin {
         let mut coarse = [0; 1 << COARSE_BITS];
         let mut entry = 0;
         for (i, slot) in coarse.iter_mut().enumerate() {
-            let quantile = (i << (PRECISION - COARSE_BITS)) as u16;
-            while entry + 1 < entries && spans[entry + 1].0 <= quantile {
+            let quantile = (i << (PRECISION - COARSE_BITS)) as u32;
+            while entry + 1 < entries && spans[entry + 1] >> 16 <= quantile {
                 entry += 1;
             }
             *slot = entry as u8;
         }
-        Some(CodedBin { low_bits: u32::from(bin.low_bits), first, spans, coarse })
+        Some(CodedBin { low_bits: u32::from(bin.low_bits), first, escape: cells as u8, spans, coarse })
     }
 
-    /// The entry whose span holds `quantile`.
-    #[inline]
-    pub fn find(&self, quantile: u16) -> usize {
-        let mut entry = usize::from(self.coarse[usize::from(quantile) >> (PRECISION - COARSE_BITS)]);
-        while let Some(next) = self.spans.get(entry + 1)
-            && next.0 <= quantile
-        {
-            entry += 1;
+    /// The symbol of more than half of the probability, if there is one.
+    fn likeliest(&self) -> Option<Likeliest> {
+        let entry = (0..self.escape).find(|&entry| self.span(entry).1.get() > 1 << (PRECISION - 1))?;
+        let (start, width) = self.span(entry);
+        let symbol = i16::try_from(self.cell(entry)).ok()?;
+        (self.low_bits == 0).then_some(Likeliest { start, width: width.get(), symbol })
+    }
+
+    /// The entry whose span holds `quantile`, and its start and width.
+    #[inline(always)]
+    pub fn find(&self, quantile: u16) -> (u8, u16, u32) {
+        // A span that starts at the quantile is at most this.
+        let last = u32::from(quantile) << 16 | 0xfffe;
+        let mut entry = self.coarse[usize::from(quantile) >> (PRECISION - COARSE_BITS)];
+        let near = &self.spans[usize::from(entry)..][..3];
+        // The second is taken without a branch, which could not be predicted.
+        let second = near[1] <= last;
+        let mut span = if second { near[1] } else { near[0] };
+        entry += u8::from(second);
+        if near[2] <= last {
+            while self.spans[usize::from(entry) + 1] <= last {
+                entry += 1;
+            }
+            span = self.spans[usize::from(entry)];
         }
-        entry
+        (entry, (span >> 16) as u16, (span & 0xffff) + 1)
     }
 
     /// Start and width of an entry in the probability range.
     #[inline]
-    pub fn span(&self, entry: usize) -> (u16, NonZeroU16) {
-        self.spans[entry]
+    pub fn span(&self, entry: u8) -> (u16, NonZeroU16) {
+        let span = self.spans[usize::from(entry)];
+        ((span >> 16) as u16, NonZeroU16::MIN.saturating_add(span as u16))
     }
 
     /// The entry that stands for every cell outside the support.
     #[inline]
-    pub fn escape(&self) -> usize {
-        self.spans.len() - 1
+    pub fn escape(&self) -> u8 {
+        self.escape
     }
 
     /// The cell of an entry that is not the escape.
     #[inline]
-    pub fn cell(&self, entry: usize) -> i64 {
-        i64::from(self.first) + entry as i64
+    pub fn cell(&self, entry: u8) -> i32 {
+        self.first + i32::from(entry)
     }
 
     /// The entry of a cell, unless it lies outside.
     #[inline]
-    pub fn entry(&self, cell: i32) -> Option<usize> {
-        let entry = usize::try_from(cell - self.first).ok()?;
-        (entry < self.escape()).then_some(entry)
+    pub fn entry(&self, cell: i32) -> Option<u8> {
+        let entry = u8::try_from(cell - self.first).ok()?;
+        (entry < self.escape).then_some(entry)
     }
 
     /// How far a cell lies outside.
     pub fn overshoot(&self, cell: i32) -> Overshoot {
         let below = cell < self.first;
-        let distance = if below { self.first - 1 - cell } else { cell - self.first - self.escape() as i32 };
+        let distance = if below { self.first - 1 - cell } else { cell - self.first - i32::from(self.escape) };
         Overshoot { distance: distance as u32, below }
     }
 
     /// The cell that lies so far outside.
-    pub fn cell_beyond(&self, overshoot: Overshoot) -> i64 {
-        let distance = i64::from(overshoot.distance);
+    pub fn cell_beyond(&self, overshoot: Overshoot) -> i32 {
+        let distance = overshoot.distance as i32;
         if overshoot.below { self.cell(0) - 1 - distance } else { self.cell(self.escape()) + distance }
     }
 }

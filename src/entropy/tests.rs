@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::Error;
 
 fn round_trip(tables: &ScaleTables, symbols: &[(u8, i16)]) -> Vec<u8> {
     let mut writer = LatentWriter::new(tables);
@@ -159,13 +160,13 @@ fn unsound_tables_are_refused() {
 
 #[test]
 fn scales_fall_into_eighths_of_octaves() {
-    assert_eq!(scale_bin(0, 0), 32);
-    assert_eq!(scale_bin(1024, 1024), 32);
-    assert_eq!(scale_bin(63, 0), 32);
-    assert_eq!(scale_bin(64, 0), 33);
-    assert_eq!(scale_bin(-4096, 0), 0);
-    assert_eq!(scale_bin(i16::MIN.into(), i16::MAX.into()), 0);
-    assert_eq!(scale_bin(i16::MAX.into(), i16::MIN.into()), 95);
+    assert_eq!(scale_bin(0, bin_start(0)), 32);
+    assert_eq!(scale_bin(1024, bin_start(1024)), 32);
+    assert_eq!(scale_bin(63, bin_start(0)), 32);
+    assert_eq!(scale_bin(64, bin_start(0)), 33);
+    assert_eq!(scale_bin(-4096, bin_start(0)), 0);
+    assert_eq!(scale_bin(i16::MIN, bin_start(14 << 10)), 0);
+    assert_eq!(scale_bin(i16::MAX, bin_start(-8 << 10)), 95);
 }
 
 proptest! {

@@ -34,11 +34,13 @@ impl Step {
         Step { mantissa: mantissa.min(65535), exponent: log2 >> LOG2_BITS }
     }
 
-    /// `round(symbol * step)`, halves up.
-    pub fn dequantize(self, symbol: i32) -> i32 {
+    /// `round(symbol * step)`, halves up: below 2^30 in magnitude, since the
+    /// largest step is 2^14.
+    #[inline]
+    pub fn dequantize(self, symbol: i16) -> i32 {
         let product = i64::from(symbol) * i64::from(self.mantissa);
-        let shift = 15 - self.exponent;
-        ((product + (1 << (shift - 1))) >> shift).clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
+        // Rounding after all bits but one are gone gives the same.
+        (((product >> (14 - self.exponent)) + 1) >> 1) as i32
     }
 
     /// `value / step` in units of 1/256, rounded to nearest, halves away from zero.
@@ -70,7 +72,7 @@ mod tests {
             let step = Step::from_log2(log2);
             for symbol in [-120, -3, -1, 0, 1, 2, 17, 130] {
                 let q8 = step.quotient_q8(step.dequantize(symbol));
-                assert!((q8 - symbol * 256).abs() <= 128, "{log2} {symbol} {q8}");
+                assert!((q8 - i32::from(symbol) * 256).abs() <= 128, "{log2} {symbol} {q8}");
             }
         }
     }
