@@ -61,22 +61,24 @@ impl Pointwise {
             inputs,
             outputs,
             activation,
-            weights: Vec::new(),
+            weights: Vec::with_capacity(layer_outputs.next_multiple_of(LANES) * inputs.div_ceil(2) / LANES),
             shifts: Vec::new(),
             biases: biases.to_vec(),
         };
         for block in 0..packed.blocks() {
             let rows: [_; LANES] = std::array::from_fn(|lane| packed.layer_output(block, lane));
             packed.shifts.push(Lanes(rows.map(|row| row.map_or(0, |o| u32::from(shifts[o])))));
-            let weight = |row: Option<usize>, input: usize| match row {
-                Some(o) if input < inputs => weights[o * inputs + input],
-                _ => 0,
-            };
-            packed.weights.extend(
-                (0..inputs)
-                    .step_by(2)
-                    .map(|i| WeightPair(rows.map(|row| [weight(row, i), weight(row, i + 1)]))),
-            );
+            let start = packed.weights.len();
+            packed.weights.resize(start + inputs.div_ceil(2), WeightPair([[0; 2]; LANES]));
+            for (lane, row) in rows.into_iter().enumerate() {
+                let Some(o) = row else { continue };
+                let (pairs, last) = weights[o * inputs..][..inputs].as_chunks::<2>();
+                let block = packed.weights[start..].iter_mut();
+                block.zip(pairs).for_each(|(packed, &pair)| packed.0[lane] = pair);
+                if let Some(&last) = last.first() {
+                    packed.weights[start + inputs / 2].0[lane][0] = last;
+                }
+            }
         }
         packed
     }
