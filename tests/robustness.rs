@@ -16,7 +16,7 @@ static MODEL: LazyLock<Arc<PreparedModel>> =
     LazyLock::new(|| PreparedModel::new(synthetic::model(synthetic::TINY), ID));
 
 fn encoding(quality: f32) -> EncodeOptions {
-    EncodeOptions { quality, model: Some(Arc::clone(&MODEL)) }
+    EncodeOptions { quality, effort: 0, model: Some(Arc::clone(&MODEL)) }
 }
 
 fn decoding() -> DecodeOptions {

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 
 use aecodec::EncodeOptions;
-use aecodec::codec::DEFAULT_QUALITY;
+use aecodec::codec::{DEFAULT_EFFORT, DEFAULT_QUALITY, MAX_EFFORT};
 use aecodec::eval::sweep::bits_per_pixel;
 
 use super::paths::{Conversion, InputsOutput, Job, plan};
@@ -20,6 +20,9 @@ pub struct CompressArgs {
     /// 0 is the smallest file, 100 the best picture
     #[arg(short, long, default_value_t = DEFAULT_QUALITY, value_name = "0..100", value_parser = parse_quality)]
     pub quality: f32,
+    /// How long to search for a smaller file: 0 not at all, 9 half a minute for a megapixel
+    #[arg(short, long, default_value_t = DEFAULT_EFFORT, value_name = "0..9", value_parser = clap::value_parser!(u8).range(..=i64::from(MAX_EFFORT)))]
+    pub effort: u8,
     /// The model to encode with: a name, or a model file
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
@@ -32,7 +35,7 @@ impl CompressArgs {
     /// Compresses every input.
     pub fn run(self) -> Result<()> {
         let model = self.model.as_deref().map(model::load).transpose()?;
-        let options = EncodeOptions { quality: self.quality, model };
+        let options = EncodeOptions { quality: self.quality, effort: self.effort, model };
         let conversion = Conversion { wanted: picture::is_picture, what: "pictures", extension: "aec" };
         let jobs = plan(&self.io.inputs, &self.io.output, conversion)?;
         batch::run(&jobs, "compress", |job| self.compress(job, &options))

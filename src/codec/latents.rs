@@ -19,9 +19,9 @@ use crate::nn::{Source, Tensor, Window};
 
 /// The quantisation of one picture.
 pub(super) struct Quantiser {
-    quality: QualityIndex,
+    pub(super) quality: QualityIndex,
     /// Of each latent channel.
-    steps: Vec<Step>,
+    pub(super) steps: Vec<Step>,
     /// Of each latent channel, see [`bin_start`].
     bin_starts: Vec<i16>,
     hyper_latents: Vec<HyperChannel>,
@@ -178,7 +178,7 @@ fn copy_half(to: &mut [i16], from: &[i16], start: usize) {
     }
 }
 
-fn saturate(value: i32) -> i16 {
+pub(super) fn saturate(value: i32) -> i16 {
     value.clamp(i16::MIN.into(), i16::MAX.into()) as i16
 }
 
@@ -193,20 +193,53 @@ pub(super) struct WrittenTile {
     pub y_hat: Tensor,
 }
 
-/// Codes a tile's latents.
-pub(super) fn write(model: &PreparedModel, quantiser: &Quantiser, y: &Tensor) -> Result<WrittenTile> {
+/// The hyper-latents of a tile's latents, before they are quantised.
+pub(super) fn hyper_latents(model: &PreparedModel, quantiser: &Quantiser, y: &Tensor) -> Result<Tensor> {
     let up = |n: usize| n.next_multiple_of(HYPER_STRIDE);
     let padded = extend_edges(y, up(y.height), up(y.width));
-    let z = model.network(Part::HyperAnalysis)?.run(&padded, quantiser.quality);
-    let mut rounding = Rounding { writer: LatentWriter::new(&model.model().tables), y, z: &z };
+    Ok(model.network(Part::HyperAnalysis)?.run(&padded, quantiser.quality))
+}
+
+/// Codes a tile's latents under its hyper-latents.
+pub(super) fn write(
+    model: &PreparedModel,
+    quantiser: &Quantiser,
+    y: &Tensor,
+    z: &Tensor,
+) -> Result<WrittenTile> {
+    let mut rounding = Rounding { sink: LatentWriter::new(&model.model().tables), y, z };
     let _y_hat = walk(model, quantiser, y.height, y.width, &mut rounding)?;
-    let (stream, checksum) = rounding.writer.finish();
+    let (stream, checksum) = rounding.sink.finish();
     Ok(WrittenTile {
         stream,
         checksum,
         #[cfg(test)]
         y_hat: _y_hat,
     })
+}
+
+/// How a latent is coded.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Coded {
+    /// The distribution; 0 where nothing is coded.
+    pub bin: u8,
+    /// What the distribution is centred on.
+    pub mean: i16,
+    /// How many steps from there.
+    pub symbol: i16,
+}
+
+/// What [`write`] would code for every latent, and the latents as a decoder will
+/// see them.
+pub(super) fn quantise(
+    model: &PreparedModel,
+    quantiser: &Quantiser,
+    y: &Tensor,
+    z: &Tensor,
+) -> Result<(Tensor, Vec<Coded>)> {
+    let mut rounding = Rounding { sink: vec![Coded::default(); y.data.len()], y, z };
+    let y_hat = walk(model, quantiser, y.height, y.width, &mut rounding)?;
+    Ok((y_hat, rounding.sink))
 }
 
 /// Decodes what [`write`] coded: the latents, and the checksum of the symbols.
@@ -233,25 +266,52 @@ impl Symbols for LatentReader<'_> {
     }
 }
 
-/// Rounds to symbols and writes them.
-struct Rounding<'a> {
-    writer: LatentWriter<'a>,
+/// Takes rounded symbols.
+trait Sink {
+    fn hyper_latent(&mut self, bin: u8, symbol: i16);
+    fn latent(&mut self, index: usize, coded: Coded);
+}
+
+impl Sink for LatentWriter<'_> {
+    #[inline]
+    fn hyper_latent(&mut self, bin: u8, symbol: i16) {
+        self.write(bin, symbol);
+    }
+
+    #[inline]
+    fn latent(&mut self, _: usize, coded: Coded) {
+        self.write(coded.bin, coded.symbol);
+    }
+}
+
+impl Sink for Vec<Coded> {
+    fn hyper_latent(&mut self, _: u8, _: i16) {}
+
+    #[inline]
+    fn latent(&mut self, index: usize, coded: Coded) {
+        self[index] = coded;
+    }
+}
+
+/// Rounds to symbols.
+struct Rounding<'a, S> {
+    sink: S,
     y: &'a Tensor,
     z: &'a Tensor,
 }
 
-impl Symbols for Rounding<'_> {
+impl<S: Sink> Symbols for Rounding<'_, S> {
     #[inline]
     fn hyper_latent(&mut self, index: usize, step: Step, bin: u8) -> i16 {
         let symbol = if bin == 0 { 0 } else { nearest(step.quotient_q8(self.z.data[index].into())) };
-        self.writer.write(bin, symbol);
+        self.sink.hyper_latent(bin, symbol);
         symbol
     }
 
     #[inline]
     fn latent(&mut self, index: usize, step: Step, bin: u8, mean: i16) -> i16 {
         let symbol = nearest(step.quotient_q8(i32::from(self.y.data[index]) - i32::from(mean)));
-        self.writer.write(bin, symbol);
+        self.sink.latent(index, Coded { bin, mean, symbol });
         symbol
     }
 }

@@ -1,7 +1,7 @@
 //! The two pipelines; the only place where bytes, symbols, tensors and pixels meet.
 //!
 //! ```text
-//! encode  pixels -> g_a -> y | per tile: latents::write | container -> bytes
+//! encode  pixels -> g_a -> y | per tile: refine, latents::write | container -> bytes
 //! decode  bytes -> container | per tile: latents::read | y_hat -> g_s -> pixels
 //! ```
 //!
@@ -13,13 +13,14 @@ mod latents;
 mod options;
 mod pixels;
 mod prepared;
+mod refine;
 mod synthesis;
 mod tensors;
 mod view;
 
 pub use decode::{Info, decode, probe};
 pub use encode::encode;
-pub use options::{DEFAULT_QUALITY, DecodeOptions, EncodeOptions};
+pub use options::{DEFAULT_EFFORT, DEFAULT_QUALITY, DecodeOptions, EncodeOptions, MAX_EFFORT};
 pub use prepared::PreparedModel;
 pub use view::{Region, Scale};
 

@@ -3,24 +3,35 @@
 use std::sync::Arc;
 
 use super::prepared::PreparedModel;
+use super::refine;
 use super::view::{Region, Scale};
 use crate::limits::Limits;
 
 /// The quality of [`EncodeOptions::default`].
 pub const DEFAULT_QUALITY: f32 = 50.0;
 
+/// The effort of [`EncodeOptions::default`].
+pub const DEFAULT_EFFORT: u8 = 3;
+
+/// The most effort a caller can ask for.
+pub const MAX_EFFORT: u8 = refine::MAX_EFFORT;
+
 /// How to encode a picture.
 #[derive(Debug, Clone)]
 pub struct EncodeOptions {
     /// From 0, the smallest file, to 100, the best picture. Fractions count.
     pub quality: f32,
+    /// How long to search for better symbols, from 0, not at all, to
+    /// [`MAX_EFFORT`]. Files get smaller and pictures better; decoding takes the
+    /// same time.
+    pub effort: u8,
     /// The model; without one, the default of this build.
     pub model: Option<Arc<PreparedModel>>,
 }
 
 impl Default for EncodeOptions {
     fn default() -> Self {
-        EncodeOptions { quality: DEFAULT_QUALITY, model: None }
+        EncodeOptions { quality: DEFAULT_QUALITY, effort: DEFAULT_EFFORT, model: None }
     }
 }
 

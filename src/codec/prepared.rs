@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use crate::error::{Error, Result};
 use crate::model::registry::{self, MODELS};
 use crate::model::{Model, ModelId, Part};
-use crate::nn::{Level, Network};
+use crate::nn::{Gradient, Level, Network};
 
 /// A model with networks ready to run. Each is prepared when it is first
 /// needed: a decoder has no use for the analysis.
@@ -15,6 +15,8 @@ pub struct PreparedModel {
     model: Model,
     level: Level,
     networks: [OnceLock<Network>; 6],
+    /// Of the synthesis transform, for encoders that take their time.
+    gradient: OnceLock<Gradient>,
 }
 
 impl PreparedModel {
@@ -27,7 +29,7 @@ impl PreparedModel {
 
     /// The same at a given instruction level. No result depends on it.
     pub fn at_level(model: Model, id: ModelId, level: Level) -> Arc<PreparedModel> {
-        Arc::new(PreparedModel { id, model, level, networks: Default::default() })
+        Arc::new(PreparedModel { id, model, level, networks: Default::default(), gradient: OnceLock::new() })
     }
 
     /// What files call the model.
@@ -48,6 +50,17 @@ impl PreparedModel {
         }
         let network = Network::new(&self.model.networks[part as usize], self.level)?;
         Ok(cell.get_or_init(|| network))
+    }
+}
+
+impl PreparedModel {
+    /// The synthesis transform, to be run in both directions.
+    pub(super) fn gradient(&self) -> Result<&Gradient> {
+        if let Some(gradient) = self.gradient.get() {
+            return Ok(gradient);
+        }
+        let gradient = Gradient::new(&self.model.networks[Part::Synthesis as usize], self.level)?;
+        Ok(self.gradient.get_or_init(|| gradient))
     }
 }
 

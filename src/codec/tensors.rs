@@ -22,6 +22,16 @@ pub(super) fn crop_to(tensor: Tensor, height: usize, width: usize) -> Tensor {
     crop(&tensor, &Tile { rows: 0..height, columns: 0..width })
 }
 
+/// Puts a tile back where [`crop`] took it from.
+pub(super) fn paste(tensor: &mut Tensor, tile: &Tile, part: &Tensor) {
+    let c = tensor.channels;
+    let width = tile.columns.len();
+    for (y, row) in tile.rows.clone().zip(part.data.chunks_exact(width * c)) {
+        let start = (y * tensor.width + tile.columns.start) * c;
+        tensor.data[start..start + width * c].copy_from_slice(row);
+    }
+}
+
 /// A larger tensor, whose new rows and columns repeat the last ones.
 pub(super) fn extend_edges(tensor: &Tensor, height: usize, width: usize) -> Tensor {
     let c = tensor.channels;

@@ -21,7 +21,7 @@ fn tiny() -> Model {
 
 fn options(model: &Arc<PreparedModel>, quality: f32) -> (EncodeOptions, DecodeOptions) {
     (
-        EncodeOptions { quality, model: Some(Arc::clone(model)) },
+        EncodeOptions { quality, effort: 0, model: Some(Arc::clone(model)) },
         DecodeOptions { models: vec![Arc::clone(model)], ..Default::default() },
     )
 }
@@ -83,7 +83,8 @@ fn several_tiles_and_grey_survive() {
 fn neither_instructions_nor_threads_change_a_bit() {
     let picture = picture(1100, 70);
     let run = |level: Level, threads: usize| {
-        let (encoding, decoding) = options(&PreparedModel::at_level(tiny(), ID, level), 70.0);
+        let (mut encoding, decoding) = options(&PreparedModel::at_level(tiny(), ID, level), 70.0);
+        encoding.effort = 2;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let bytes = encode(&picture, &encoding).unwrap();
@@ -103,4 +104,36 @@ fn symbols_are_not_all_zero() {
     let sizes = [0.0, 50.0, 100.0]
         .map(|quality| encode(&picture(64, 64), &options(&model, quality).0).unwrap().len());
     assert!(sizes[0] < sizes[1] && sizes[1] < sizes[2], "{sizes:?}");
+}
+
+#[test]
+fn effort_buys_a_better_picture_for_the_bits() {
+    let picture = image::open("testdata/images/parrot-256x256.png").unwrap();
+    for quality in [10.0, 50.0, 90.0] {
+        let objective = |effort: u8| {
+            let bytes = encode(&picture, &EncodeOptions { quality, effort, ..Default::default() }).unwrap();
+            let decoded = decode(&bytes, &DecodeOptions::default()).unwrap();
+            let errors = picture.as_bytes().iter().zip(decoded.as_bytes());
+            let squares: f64 = errors.map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2)).sum();
+            let lambda = probe(&bytes).unwrap().quality.lambda();
+            8.0 * bytes.len() as f64 + lambda * squares / 3.0
+        };
+        let [none, some, more] = [0, 2, 5].map(objective);
+        assert!(some < 0.998 * none && more < some, "quality {quality}: {none}, {some}, {more}");
+    }
+}
+
+#[test]
+fn refined_tiles_and_ragged_edges_survive() {
+    let model = PreparedModel::new(tiny(), ID);
+    for (width, height) in [(1, 1), (33, 17), (1030, 70)] {
+        let (mut encoding, decoding) = options(&model, 60.0);
+        encoding.effort = 1;
+        let picture = picture(width, height);
+        let decoded = decode(&encode(&picture, &encoding).unwrap(), &decoding).unwrap();
+        assert_eq!((decoded.width(), decoded.height()), (width, height));
+    }
+    let (encoding, _) = options(&model, 60.0);
+    let error = encode(&picture(8, 8), &EncodeOptions { effort: MAX_EFFORT + 1, ..encoding }).unwrap_err();
+    assert!(error.to_string().contains("effort 10"), "{error}");
 }

@@ -10,6 +10,7 @@
 //!
 //! Read next: [`tables`], the integer distributions.
 
+mod costs;
 mod escape;
 pub mod logistic;
 mod reader;
@@ -21,6 +22,7 @@ use constriction::stream::stack::AnsCoder;
 use std::borrow::Borrow;
 use std::num::NonZeroU16;
 
+pub use costs::Costs;
 pub use reader::LatentReader;
 pub use tables::{BINS, BinTable, ScaleTables, bin_start, scale_bin};
 

@@ -10,6 +10,7 @@
 //!
 //! [`IntegerNetwork`]: crate::model::IntegerNetwork
 
+mod gradient;
 mod kernel;
 mod level;
 mod network;
@@ -24,6 +25,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+pub use gradient::{Gradient, Tape};
 pub use level::Level;
 pub use network::{Network, for_each_piece};
 pub use tensor::{Source, Tensor};

@@ -1,6 +1,7 @@
 //! Every level against a transcription of the layers' documentation.
 
 mod bad_models;
+mod gradient;
 mod naive;
 
 use super::{Level, Network, Tensor};

@@ -1,0 +1,321 @@
+//! Gradients through a network, in integers.
+//!
+//! An encoder that wants to know what a change of a latent does to the picture
+//! runs the synthesis transform backwards. The backward pass is made of the same
+//! layers as the forward one: a pointwise layer's is the pointwise layer of the
+//! transposed weights, a depthwise layer's that of the turned window. So it runs
+//! on the same kernels, and what an encoder decides by it is the same on every
+//! machine.
+//!
+//! Gradients are 16-bit integers like activations. Each tensor's have a power of
+//! two of their own, chosen such that the transposed rows have a length of about
+//! one: values then keep their size on the way. Rounding and saturation make
+//! them approximate, which is all that a search needs.
+
+use std::f64::consts::SQRT_2;
+
+use super::level::Level;
+use super::network::Network;
+use super::requant::{Gate, leaky_relu, narrow};
+use super::tensor::Tensor;
+use crate::model::layer::LEAKY_SHIFT;
+use crate::model::quality::ANCHORS;
+use crate::model::{IntegerNetwork, Layer, QualityIndex, SiteParams};
+use crate::{Error, Result};
+
+/// Bound of a transposed row's sum of magnitudes, as the exporter's.
+const ROW_SUM: f64 = (1 << 17) as f64;
+/// A gradient's factor in a gate is divided by this power of two.
+const GATE_SHIFT: u32 = 12;
+
+/// A network prepared to run forwards and backwards.
+#[derive(Debug)]
+pub struct Gradient {
+    nodes: Vec<Node>,
+    exponent: i32,
+}
+
+/// A layer and its reverse.
+#[derive(Debug)]
+enum Node {
+    /// Any linear layer: pointwise, depthwise, or a shuffle.
+    Linear { forward: Network, backward: Network },
+    /// A leaky ReLU.
+    Leaky,
+    /// A product gate and the channels it writes.
+    Gate(Gate, usize),
+    /// `x + f(x)`.
+    Residual(Vec<Node>),
+}
+
+/// What the backward pass needs of the forward one: the outputs of leaky ReLUs
+/// and the inputs of gates, in order.
+#[derive(Debug, Default)]
+pub struct Tape(Vec<Tensor>);
+
+/// `2^k`, exactly.
+fn power(k: i32) -> f64 {
+    f64::from_bits(((1023 + i64::from(k)) as u64) << 52)
+}
+
+/// The power of two nearest to a positive number, in octaves: without a
+/// logarithm, whose last bit may differ between machines.
+fn octave(value: f64) -> i32 {
+    let value = value.max(1e-30);
+    let floor = ((value.to_bits() >> 52) & 0x7ff) as i32 - 1023;
+    if value >= power(floor) * SQRT_2 { floor + 1 } else { floor }
+}
+
+impl Gradient {
+    /// Prepares a network. Errors are those of [`Network::new`].
+    pub fn new(network: &IntegerNetwork, level: Level) -> Result<Gradient> {
+        let mut reverser = Reverser { params: network.params.iter(), level };
+        let outputs = network.layers.iter().rev().find_map(|layer| match *layer {
+            Layer::Pointwise { outputs, .. } => Some(outputs),
+            Layer::Depthwise { channels } | Layer::Gate { channels } => Some(channels),
+            _ => None,
+        });
+        let outputs = outputs.ok_or_else(|| Error::Model("a network without weights".into()))?;
+        let (nodes, exponents) = reverser.list(&network.layers, vec![0; outputs], None)?;
+        match reverser.params.next() {
+            None => Ok(Gradient { nodes, exponent: exponents[0] }),
+            Some(_) => Err(Error::Model("more parameters than layers".into())),
+        }
+    }
+
+    /// What the network makes of `input`, equal to [`Network::run`] in every
+    /// bit, and what [`Gradient::backward`] needs.
+    pub fn forward(&self, input: &Tensor, quality: QualityIndex) -> (Tensor, Tape) {
+        let mut tape = Tape::default();
+        let output = forward(&self.nodes, input.clone(), quality, &mut tape);
+        (output, tape)
+    }
+
+    /// The gradient with respect to the input, times `2^`[`Gradient::exponent`],
+    /// for the gradient with respect to the output.
+    pub fn backward(&self, gradient: Tensor, tape: &Tape) -> Tensor {
+        backward(&self.nodes, gradient, &mut tape.0.iter().rev())
+    }
+
+    /// See [`Gradient::backward`].
+    pub fn exponent(&self) -> i32 {
+        self.exponent
+    }
+}
+
+fn forward(nodes: &[Node], mut x: Tensor, quality: QualityIndex, tape: &mut Tape) -> Tensor {
+    for node in nodes {
+        x = match node {
+            Node::Linear { forward, .. } => forward.run(&x, quality),
+            Node::Leaky => {
+                x.data.iter_mut().for_each(|v| *v = leaky_relu(*v));
+                tape.0.push(x.clone());
+                x
+            }
+            Node::Gate(gate, channels) => {
+                let mut y = Tensor::new(x.height, x.width, *channels);
+                let rows = x.data.chunks_exact(2 * channels);
+                for (y, x) in y.data.chunks_exact_mut(*channels).zip(rows) {
+                    let (a, b) = x.split_at(*channels);
+                    y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = gate.apply(*a, *b));
+                }
+                tape.0.push(x);
+                y
+            }
+            Node::Residual(body) => {
+                let mut y = forward(body, x.clone(), quality, tape);
+                add(&mut y, &x);
+                y
+            }
+        };
+    }
+    x
+}
+
+fn backward<'t>(nodes: &[Node], mut g: Tensor, tape: &mut impl Iterator<Item = &'t Tensor>) -> Tensor {
+    for node in nodes.iter().rev() {
+        g = match node {
+            // Biases of zero: the quality makes no difference.
+            Node::Linear { backward, .. } => backward.run(&g, QualityIndex(0)),
+            Node::Leaky => {
+                let y = tape.next().expect("one entry for each leaky ReLU");
+                for (g, y) in g.data.iter_mut().zip(&y.data) {
+                    if *y < 0 {
+                        *g >>= LEAKY_SHIFT;
+                    }
+                }
+                g
+            }
+            Node::Gate(gate, channels) => {
+                let x = tape.next().expect("one entry for each gate");
+                let mut dx = Tensor::new(g.height, g.width, 2 * channels);
+                let rows = x.data.chunks_exact(2 * channels).zip(g.data.chunks_exact(*channels));
+                for (dx, (x, g)) in dx.data.chunks_exact_mut(2 * channels).zip(rows) {
+                    gate_backward(*gate, x, g, dx);
+                }
+                dx
+            }
+            Node::Residual(body) => {
+                let mut inner = backward(body, g.clone(), tape);
+                add(&mut inner, &g);
+                inner
+            }
+        };
+    }
+    g
+}
+
+fn gate_backward(gate: Gate, x: &[i16], g: &[i16], dx: &mut [i16]) {
+    let (a, b) = x.split_at(g.len());
+    let (da, db) = dx.split_at_mut(g.len());
+    let half = 1 << (GATE_SHIFT - 1);
+    for i in 0..g.len() {
+        let g = i32::from(g[i]);
+        let clamped = b[i].clamp(-gate.limit, gate.limit);
+        da[i] = narrow(g * i32::from(clamped) + half, GATE_SHIFT);
+        db[i] = if clamped == b[i] { narrow(g * i32::from(a[i]) + half, GATE_SHIFT) } else { 0 };
+    }
+}
+
+fn add(a: &mut Tensor, b: &Tensor) {
+    a.data.iter_mut().zip(&b.data).for_each(|(a, b)| *a = a.saturating_add(*b));
+}
+
+/// Builds the nodes of a list of layers, from the last one to the first.
+struct Reverser<'a> {
+    params: std::slice::Iter<'a, SiteParams>,
+    level: Level,
+}
+
+impl Reverser<'_> {
+    /// The nodes of `layers`, and the exponents of the gradient of their input.
+    /// `exponents` are those of the output's channels, `input`, where given,
+    /// those that the input's must have.
+    fn list(
+        &mut self,
+        layers: &[Layer],
+        mut exponents: Vec<i32>,
+        input: Option<&[i32]>,
+    ) -> Result<(Vec<Node>, Vec<i32>)> {
+        let mut nodes = Vec::new();
+        for (index, layer) in layers.iter().enumerate().rev() {
+            let node = match layer {
+                Layer::Residual(body) => {
+                    let (body, _) = self.list(body, exponents.clone(), Some(&exponents))?;
+                    Node::Residual(body)
+                }
+                Layer::LeakyRelu => Node::Leaky,
+                Layer::Unshuffle | Layer::Shuffle => {
+                    let unshuffle = *layer == Layer::Unshuffle;
+                    let opposite = if unshuffle { Layer::Shuffle } else { Layer::Unshuffle };
+                    if unshuffle {
+                        exponents.truncate(exponents.len() / 4);
+                    } else {
+                        exponents = exponents.repeat(4);
+                    }
+                    self.linear(layer.clone(), None, opposite, None)?
+                }
+                Layer::Gate { channels } => {
+                    let Some(&SiteParams::Gate { limit, shift }) = self.params.next_back() else {
+                        return Err(Error::Model("a gate without parameters".into()));
+                    };
+                    let gate = Gate { limit, shift: u32::from(shift) };
+                    let to = exponents[0] + i32::from(shift) - GATE_SHIFT as i32;
+                    exponents = vec![to; 2 * channels];
+                    Node::Gate(gate, *channels)
+                }
+                Layer::Pointwise { .. } | Layer::Depthwise { .. } => {
+                    let Some(params) = self.params.next_back() else {
+                        return Err(Error::Model("a layer without parameters".into()));
+                    };
+                    let given = input.filter(|_| index == 0);
+                    let (opposite, reversed, to) = reverse(layer, params, &exponents, given)?;
+                    exponents = to;
+                    self.linear(layer.clone(), Some(params.clone()), opposite, Some(reversed))?
+                }
+            };
+            nodes.push(node);
+        }
+        nodes.reverse();
+        Ok((nodes, exponents))
+    }
+
+    fn linear(
+        &self,
+        layer: Layer,
+        params: Option<SiteParams>,
+        opposite: Layer,
+        reversed: Option<SiteParams>,
+    ) -> Result<Node> {
+        let network = |layer: Layer, params: Option<SiteParams>| {
+            let params = params.into_iter().collect();
+            Network::new(&IntegerNetwork { layers: vec![layer], params }, self.level)
+        };
+        Ok(Node::Linear { forward: network(layer, params)?, backward: network(opposite, reversed)? })
+    }
+}
+
+/// The layer that takes gradients of a layer's output to gradients of its input,
+/// its parameters, and the exponents of what it writes.
+fn reverse(
+    layer: &Layer,
+    params: &SiteParams,
+    from: &[i32],
+    given: Option<&[i32]>,
+) -> Result<(Layer, SiteParams, Vec<i32>)> {
+    // Rows of the reverse in real numbers: what an output is of each input.
+    let rows: Vec<Vec<f64>> = match (layer, params) {
+        (&Layer::Pointwise { inputs, outputs }, SiteParams::Pointwise { weights, shifts, .. })
+            if weights.len() == inputs * outputs && shifts.len() == outputs && from.len() == outputs =>
+        {
+            let scales: Vec<f64> = (0..outputs).map(|o| power(-i32::from(shifts[o]) - from[o])).collect();
+            let weight = |i: usize, o: usize| f64::from(weights[o * inputs + i]) * scales[o];
+            (0..inputs).map(|i| (0..outputs).map(|o| weight(i, o)).collect()).collect()
+        }
+        (&Layer::Depthwise { channels }, SiteParams::Depthwise { weights, shifts, .. })
+            if weights.len() == 9 * channels && shifts.len() == channels && from.len() == channels =>
+        {
+            let weight = |c: usize, k: usize| {
+                f64::from(weights[(8 - k) * channels + c]) * power(-i32::from(shifts[c]) - from[c])
+            };
+            (0..channels).map(|c| (0..9).map(|k| weight(c, k)).collect()).collect()
+        }
+        _ => return Err(Error::Model(format!("parameters that do not fit {layer:?}"))),
+    };
+    let square: f64 = rows.iter().flatten().map(|w| w * w).sum();
+    let to = match given {
+        Some(exponents) => exponents.to_vec(),
+        None => vec![-octave((square / rows.len() as f64).sqrt()); rows.len()],
+    };
+    let mut shifts = Vec::with_capacity(rows.len());
+    let mut quantised = Vec::with_capacity(rows.len());
+    for (row, &to) in rows.iter().zip(&to) {
+        let row: Vec<f64> = row.iter().map(|w| w * power(to)).collect();
+        let sum: f64 = row.iter().map(|w| w.abs()).sum();
+        let largest = row.iter().fold(0.0f64, |m, w| m.max(w.abs()));
+        let fits = |shift: &u8| {
+            let scale = power(i32::from(*shift));
+            sum * scale <= ROW_SUM && largest * scale <= 32767.0
+        };
+        let shift = (0..=24u8).rev().find(fits).unwrap_or(0);
+        let scale = power(i32::from(shift));
+        quantised.push(
+            row.iter()
+                .map(|w| (w * scale).clamp(-32767.0, 32767.0).round_ties_even() as i16)
+                .collect::<Vec<_>>(),
+        );
+        shifts.push(shift);
+    }
+    let count = rows.len();
+    Ok(match *layer {
+        Layer::Pointwise { inputs, outputs } => (
+            Layer::Pointwise { inputs: outputs, outputs: inputs },
+            SiteParams::Pointwise { weights: quantised.concat(), shifts, biases: vec![0; ANCHORS * count] },
+            to,
+        ),
+        _ => {
+            let weights = (0..9 * count).map(|i| quantised[i % count][i / count]).collect();
+            (layer.clone(), SiteParams::Depthwise { weights, shifts, biases: vec![0; count] }, to)
+        }
+    })
+}
