@@ -14,8 +14,8 @@ pub mod tile;
 #[cfg(feature = "train")]
 pub mod train;
 
-pub use codec::{DecodeOptions, EncodeOptions, Info, PreparedModel, decode, encode, probe};
-pub use container::Colour;
+pub use codec::{DecodeOptions, EncodeOptions, Info, PreparedModel, decode, encode, metadata, probe};
+pub use container::{Cicp, Colour, Metadata};
 pub use error::{Error, Result};
 pub use limits::Limits;
 
