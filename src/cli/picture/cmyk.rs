@@ -5,7 +5,7 @@
 
 use std::io::Cursor;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use image::{DynamicImage, GrayImage, RgbImage};
 use moxcms::{ColorProfile, DataColorSpace, Layout, TransformOptions};
 use tiff::decoder::DecodingResult;
@@ -34,7 +34,7 @@ pub fn read_jpeg(bytes: &[u8]) -> Result<JpegPixels> {
         DecoderOptions::default().set_strict_mode(true).set_max_width(usize::MAX).set_max_height(usize::MAX)
     };
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options());
-    decoder.decode_headers()?;
+    decoder.decode_headers().map_err(damaged)?;
     let colours = decoder.input_colorspace().context("a JPEG file without a colour space")?;
     let wanted = match colours {
         ColorSpace::Luma | ColorSpace::CMYK | ColorSpace::YCCK => colours,
@@ -43,7 +43,7 @@ pub fn read_jpeg(bytes: &[u8]) -> Result<JpegPixels> {
     decoder.set_options(options().jpeg_set_out_colorspace(wanted));
     let (width, height) = decoder.dimensions().context("a JPEG file without a size")?;
     let (width, height) = (u32::try_from(width)?, u32::try_from(height)?);
-    let mut samples = decoder.decode()?;
+    let mut samples = decoder.decode().map_err(damaged)?;
     let few = "a JPEG file of too few samples";
     let (rgb_or_grey, inks) = match wanted {
         ColorSpace::Luma => (GrayImage::from_raw(width, height, samples).context(few)?.into(), None),
@@ -58,6 +58,12 @@ pub fn read_jpeg(bytes: &[u8]) -> Result<JpegPixels> {
         }
     };
     Ok(JpegPixels { rgb_or_grey, inks })
+}
+
+/// The decoder's words, without the quotes and line breaks around some of them.
+fn damaged(error: zune_jpeg::errors::DecodeErrors) -> anyhow::Error {
+    let words = error.to_string();
+    anyhow!("a damaged or unsupported JPEG file: {}", words.trim().trim_matches('"'))
 }
 
 /// BT.601 at full range, as in JFIF; the complement of the colours is the ink.

@@ -14,9 +14,12 @@ use aecodec::{Cicp, Metadata};
 
 /// sRGB, which needs no mention: it is what pixels without a colour space are.
 const SRGB: Cicp = Cicp { primaries: 1, transfer: 13, matrix: 0, full_range: true };
+/// sRGB's primaries in linear light.
+const LINEAR: Cicp = Cicp { transfer: 8, ..SRGB };
 /// Spaces that can be said in four bytes instead of a profile.
-const USUAL: [Cicp; 4] = [
+const USUAL: [Cicp; 5] = [
     SRGB,
+    LINEAR,
     Cicp { primaries: 12, ..SRGB },              // Display P3
     Cicp { primaries: 9, ..SRGB },               // BT.2020 primaries, sRGB curve
     Cicp { primaries: 9, transfer: 14, ..SRGB }, // BT.2020
@@ -44,6 +47,10 @@ pub fn from_png(picture: &mut Picture, bytes: &[u8]) -> Result<()> {
     if picture.metadata.icc.is_some() || info.srgb.is_some() {
         return Ok(());
     }
+    if has_profile(bytes) {
+        picture.notes.push("a damaged ICC profile is dropped: colours may be off".into());
+        return Ok(());
+    }
     let gamma = info.gama_chunk.map_or(45455, |gamma| gamma.into_scaled());
     let points = info.chrm_chunk.map_or(SRGB_CHROMATICITIES, |c| {
         let xy = |(x, y): (png::ScaledFloat, png::ScaledFloat)| [x.into_scaled(), y.into_scaled()];
@@ -55,6 +62,10 @@ pub fn from_png(picture: &mut Picture, bytes: &[u8]) -> Result<()> {
     if gamma == 0 || (SRGB_GAMMA.contains(&gamma) && (usual_points || grey)) {
         return Ok(());
     }
+    if gamma == 100_000 && (usual_points || grey) {
+        picture.metadata.cicp = Some(LINEAR);
+        return Ok(());
+    }
     let profile = if grey { grey_profile(gamma) } else { rgb_profile(gamma, points) };
     match profile.encode() {
         Ok(icc) => {
@@ -64,6 +75,22 @@ pub fn from_png(picture: &mut Picture, bytes: &[u8]) -> Result<()> {
         Err(error) => picture.notes.push(format!("gAMA and cHRM are dropped: {error}")),
     }
     Ok(())
+}
+
+/// Whether there is a profile, be it readable or not.
+fn has_profile(bytes: &[u8]) -> bool {
+    let mut rest = bytes.get(8..).unwrap_or_default();
+    while let Some((&[a, b, c, d, ref kind @ ..], _)) = rest.split_first_chunk::<8>() {
+        match kind {
+            b"iCCP" => return true,
+            b"IDAT" => return false,
+            _ => {
+                let length = u32::from_be_bytes([a, b, c, d]) as usize;
+                rest = rest.get(length.saturating_add(12)..).unwrap_or_default();
+            }
+        }
+    }
+    false
 }
 
 /// The curve of PNG's gAMA, which is the exponent of the encoder.
@@ -138,9 +165,16 @@ fn profile_of(cicp: Cicp) -> Option<ColorProfile> {
     profile.red_trc.is_some().then_some(profile)
 }
 
-/// A profile that says the same as the numbers, for formats that know no numbers.
-pub fn icc_of(cicp: Cicp) -> Option<Vec<u8>> {
-    profile_of(cicp)?.encode().ok()
+/// A profile that says the same as the numbers, for programs that know no
+/// numbers.
+pub fn icc_of(cicp: Cicp, grey: bool) -> Option<Vec<u8>> {
+    let mut profile = profile_of(cicp)?;
+    if grey {
+        let curve = profile.red_trc;
+        profile = ColorProfile::new_gray_with_gamma(1.0);
+        profile.gray_trc = curve;
+    }
+    profile.encode().ok()
 }
 
 #[cfg(test)]
@@ -164,10 +198,10 @@ mod tests {
     #[test]
     fn numbers_become_the_profile_they_mean() {
         for cicp in USUAL {
-            let profile = ColorProfile::new_from_slice(&icc_of(cicp).unwrap()).unwrap();
+            let profile = ColorProfile::new_from_slice(&icc_of(cicp, false).unwrap()).unwrap();
             assert!(is_same(&profile, cicp), "{cicp:?}");
         }
-        assert!(icc_of(Cicp { primaries: 2, ..SRGB }).is_none());
+        assert!(icc_of(Cicp { primaries: 2, ..SRGB }, false).is_none());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use image::codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder};
 use image::metadata::Orientation;
 use image::{
@@ -20,7 +20,10 @@ pub fn read(input: &Input, bytes: &[u8], limits: &Limits, strip: bool) -> Result
     refuse_animation(bytes, format, limits)?;
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(decoder_limits(limits));
-    let mut decoder = reader.into_decoder()?;
+    let mut decoder = match reader.into_decoder() {
+        Err(error) if format == ImageFormat::Tiff => return Err(tiff_error(bytes, error.into())),
+        decoder => decoder?,
+    };
     let (width, height) = decoder.dimensions();
     limits.check(width, height)?;
 
@@ -82,6 +85,17 @@ fn decoder_limits(limits: &Limits) -> image::Limits {
     out.max_image_height = Some(limits.max_side);
     out.max_alloc = Some(limits.max_memory);
     out
+}
+
+/// The same error, or one that names the colour type if that is the reason.
+fn tiff_error(bytes: &[u8], error: anyhow::Error) -> anyhow::Error {
+    let decoder = tiff::decoder::Decoder::new(Cursor::new(bytes));
+    match decoder.and_then(|mut decoder| decoder.colortype()) {
+        Ok(kind) if error.to_string().contains("color type") => {
+            anyhow!("TIFF files of colour type {kind:?} are not supported")
+        }
+        _ => error,
+    }
 }
 
 fn refuse_color(color: ColorType) -> Result<()> {

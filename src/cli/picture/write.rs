@@ -86,7 +86,7 @@ pub fn write(picture: &mut Picture, format: ImageFormat) -> Result<Vec<u8>> {
     // Formats without CICP take a profile; PNG takes both, for programs that
     // know only one of them.
     if let (None, Some(cicp)) = (&metadata.icc, metadata.cicp) {
-        metadata.icc = colour::icc_of(cicp);
+        metadata.icc = colour::icc_of(cicp, !picture.pixels.color().has_color());
     }
     match format {
         ImageFormat::Png => png_file(picture),
