@@ -7,6 +7,7 @@ pub mod entropy;
 pub mod error;
 #[cfg(feature = "cli")]
 pub mod eval;
+pub mod hooks;
 pub mod limits;
 pub mod model;
 pub mod nn;
@@ -17,6 +18,7 @@ pub mod train;
 pub use codec::{DecodeOptions, EncodeOptions, Info, PreparedModel, decode, encode, metadata, probe};
 pub use container::{Cicp, Colour, Metadata};
 pub use error::{Error, Result};
+pub use hooks::register_image_hooks;
 pub use limits::Limits;
 
 /// Lets the tests inside this crate share code with those outside.

@@ -27,15 +27,15 @@ pub const FREE_PIXELS: u64 = 1 << 20;
 
 impl Default for Limits {
     /// 70,000 pixels a side, 2^28 in all and 8 GiB of memory; where addresses
-    /// have 32 bits 2^26 pixels and 1 GiB. 2^16 pixels a byte, more than any
-    /// picture takes. 2^28 bytes of metadata.
+    /// have 32 bits 2^26 pixels and 1 GiB. 2^14 pixels a byte, twelve times what
+    /// flat white comes to. 2^28 bytes of metadata.
     fn default() -> Self {
         let large = usize::BITS > 32;
         Limits {
             max_side: 70_000,
             max_pixels: if large { 1 << 28 } else { 1 << 26 },
             max_memory: if large { 8 << 30 } else { 1 << 30 },
-            max_pixels_per_byte: 1 << 16,
+            max_pixels_per_byte: 1 << 14,
             max_metadata: 1 << 28,
         }
     }

@@ -280,10 +280,7 @@ impl Source {
 }
 
 /// Over the pixels that are not wholly transparent.
-fn psnr(
-    a: &image::ImageBuffer<image::Rgba<u16>, Vec<u16>>,
-    b: &image::ImageBuffer<image::Rgba<u16>, Vec<u16>>,
-) -> f64 {
+fn psnr(a: &ImageBuffer<Rgba<u16>, Vec<u16>>, b: &ImageBuffer<Rgba<u16>, Vec<u16>>) -> f64 {
     let (mut sum, mut count) = (0.0, 0.0);
     for (a, b) in a.pixels().zip(b.pixels()).filter(|(_, b)| b[3] > 0) {
         for c in 0..3 {

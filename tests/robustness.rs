@@ -114,10 +114,22 @@ fn a_short_file_cannot_ask_for_much() {
     let huge = enlarge([0xff, 0xff, 0x7f], [0xff, 0xff, 0x7f]);
     assert!(matches!(decode(&huge, &decoding()), Err(Error::Limits(_))));
     assert_eq!(probe(&huge).unwrap().width, (1 << 21) - 1);
+    // 16384 pixels a side: more than so few bytes may ask for, or too few for its tiles.
     let large = enlarge([0x80, 0x80, 1], [0x80, 0x80, 1]);
-    assert!(matches!(decode(&large, &decoding()), Err(Error::Format(_))));
-    let strict = DecodeOptions { limits: Limits { max_pixels: 255, ..Default::default() }, ..decoding() };
-    assert!(matches!(decode(&bytes, &strict), Err(Error::Limits(_))));
+    let with = |limits: Limits| decode(&large, &DecodeOptions { limits, ..decoding() });
+    assert!(matches!(with(Limits::default()), Err(Error::Limits(_))));
+    assert!(matches!(
+        with(Limits { max_pixels_per_byte: u64::MAX, ..Default::default() }),
+        Err(Error::Format(_))
+    ));
+    for limits in [
+        Limits { max_pixels: 255, ..Default::default() },
+        Limits { max_side: 15, ..Default::default() },
+        Limits { max_memory: 4000, ..Default::default() },
+    ] {
+        let result = decode(&bytes, &DecodeOptions { limits, ..decoding() });
+        assert!(matches!(result, Err(Error::Limits(_))), "{limits:?}");
+    }
 }
 
 #[test]
