@@ -7,15 +7,17 @@
 //!
 //! Both directions walk a tile's latents with the same code, see `latents`.
 
+mod alpha;
 mod decode;
 mod encode;
+mod hidden;
 mod latents;
 mod options;
 mod pixels;
 mod prepared;
 mod tensors;
 
-pub use decode::{Info, decode, probe};
+pub use decode::{Info, decode, metadata, probe};
 pub use encode::encode;
 pub use options::{DEFAULT_QUALITY, DecodeOptions, EncodeOptions};
 pub use prepared::PreparedModel;
