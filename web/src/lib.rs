@@ -83,8 +83,9 @@ pub extern "C" fn encode(width: u32, height: u32, quality: f32) -> bool {
     call(|input, room| {
         let pixels = input.as_chunks::<4>().0;
         let rgb: Vec<u8> = pixels.iter().flat_map(|&[r, g, b, _]| [r, g, b]).collect();
-        let rgb = RgbImage::from_raw(width, height, rgb)
-            .ok_or_else(|| aecodec::Error::Parameter(format!("{} pixels for {width}x{height}", pixels.len())))?;
+        let rgb = RgbImage::from_raw(width, height, rgb).ok_or_else(|| {
+            aecodec::Error::Parameter(format!("{} pixels for {width}x{height}", pixels.len()))
+        })?;
         let grey = pixels.iter().all(|[r, g, b, _]| r == g && g == b);
         let picture = DynamicImage::ImageRgb8(rgb);
         let picture = if grey { DynamicImage::ImageLuma8(picture.into_luma8()) } else { picture };
