@@ -10,6 +10,11 @@
 //!
 //! which appends the lines that are missing. It never changes one that is
 //! there: a decoder that makes other pixels is wrong.
+//!
+//! `encoded.sha256` holds, for each golden file, the hash of the bytes that the
+//! encoder makes of its decoded pixels at quality 40. They are to be equal on
+//! every machine, not for ever: after a deliberate change of the encoder
+//! `AECODEC_ENCODER_CHANGED=1 cargo test --test golden` writes them anew.
 
 #[path = "support/synthetic.rs"]
 mod synthetic;
@@ -33,7 +38,7 @@ fn hash(picture: &DynamicImage) -> String {
     hasher.update(picture.height().to_le_bytes());
     hasher.update([picture.color().channel_count()]);
     hasher.update(picture.as_bytes());
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hasher.finalize())
 }
 
 fn golden_folder() -> PathBuf {
@@ -86,6 +91,39 @@ fn golden_files_decode_to_the_same_pixels() {
     }
 }
 
+#[test]
+fn the_encoder_makes_the_same_bytes() {
+    let list_path = golden_folder().join("encoded.sha256");
+    let mut found = String::new();
+    for line in fs::read_to_string(golden_folder().join("pixels.sha256")).unwrap().lines() {
+        let (_, file) = line.split_once("  ").unwrap();
+        let picture =
+            decode(&fs::read(golden_folder().join(file)).unwrap(), &DecodeOptions::default()).unwrap();
+        let mut hashes = Vec::new();
+        for level in Level::available() {
+            let model = Model::read(MODELS[0].bytes).unwrap();
+            let model = Some(PreparedModel::at_level(model, MODELS[0].id, level));
+            let options = EncodeOptions { quality: 40.0, model, ..Default::default() };
+            for threads in [1, 3] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let bytes = pool.install(|| encode(&picture, &options).unwrap());
+                hashes.push(hex(&Sha256::digest(&bytes)));
+            }
+        }
+        assert!(hashes.iter().all(|hash| *hash == hashes[0]), "{file}: {hashes:?}");
+        found += &format!("{}  {file}\n", hashes[0]);
+    }
+    if env::var_os("AECODEC_ENCODER_CHANGED").is_some() {
+        fs::write(list_path, found).unwrap();
+    } else {
+        assert_eq!(found, fs::read_to_string(list_path).unwrap());
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Holds the format itself, from the model file to the last pixel, with a model
 /// of random weights. Other hashes here mean another version of the format.
 #[test]
@@ -95,7 +133,8 @@ fn the_format_does_not_drift() {
     let id = ModelId([id[0], id[1], id[2], id[3]]);
     let model = PreparedModel::new(Model::read(&file).unwrap(), id);
     let picture = RgbImage::from_fn(150, 110, |x, y| [x * 2, x * y, y * 2].map(|v| v as u8).into()).into();
-    let options = EncodeOptions { quality: 62.5, effort: 0, model: Some(Arc::clone(&model)) };
+    let options =
+        EncodeOptions { quality: 62.5, effort: 0, model: Some(Arc::clone(&model)), ..Default::default() };
     let bytes = encode(&picture, &options).unwrap();
     let decoded = decode(&bytes, &DecodeOptions { models: vec![model], ..Default::default() }).unwrap();
     let found = format!("{id} {} {:08x} {}", bytes.len(), crc32fast::hash(&bytes), &hash(&decoded)[..16]);

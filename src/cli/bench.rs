@@ -133,7 +133,7 @@ impl BenchArgs {
         let Input::File(path) = &job.input else { unreachable!("a folder holds files") };
         let name = path.strip_prefix(&self.folder)?.with_extension("").display().to_string();
         let read = || -> Result<Sample> {
-            let picture = picture::read(&job.input, &fs::read(path)?, self.strip)?;
+            let picture = picture::read_pixels(&job.input, &fs::read(path)?)?;
             Sample::new(name, picture, folder)
         };
         read().with_context(|| format!("cannot measure on {}", job.input))

@@ -56,6 +56,8 @@ fn report(input: &Input) -> Result<Report> {
         colour: match info.colour {
             Colour::Rgb8 => "rgb8",
             Colour::Grey8 => "grey8",
+            Colour::Rgb16 => "rgb16",
+            Colour::Grey16 => "grey16",
         },
         quality_index: info.quality.0,
         model: info.model_name,

@@ -2,7 +2,7 @@
 //!
 //! [`paths`] turns arguments into jobs, [`batch`] runs them side by side,
 //! [`picture`] reads and writes pictures, [`output`] writes whole files or none,
-//! [`model`] finds models.
+//! [`model`] finds models, [`limits`] says what a picture may cost.
 
 mod batch;
 mod bench;
@@ -10,6 +10,7 @@ mod bench_report;
 mod compress;
 mod decompress;
 mod info;
+mod limits;
 mod model;
 mod output;
 mod paths;

@@ -5,56 +5,119 @@ use rayon::prelude::*;
 
 use super::latents::{self, Quantiser};
 use super::options::DecodeOptions;
-use super::prepared;
+use super::prepared::{self, PreparedModel};
 use super::synthesis::{Mosaic, synthesise, tiles_needed};
-use super::view::View;
-use crate::container::{Colour, Container, Header, split_streams};
+use super::{alpha, view::View};
+use crate::container::{Colour, Container, Header, Metadata, split_streams};
 use crate::error::{Error, Result};
+use crate::limits::Limits;
 use crate::model::{ModelId, QualityIndex, registry};
 use crate::tile::TileGrid;
 
-/// Decodes an `.aec` file to 8-bit RGB or grey pixels.
+/// Decodes an `.aec` file to pixels of the type that was encoded.
 ///
 /// The pixels are the same on every machine. Damage is an error, never a wrong
 /// picture; where only a region is decoded, damage to tiles outside goes unseen,
-/// and the checksum over all tiles cannot be compared. Work is spread over
-/// rayon's current thread pool.
+/// and the checksum over all tiles cannot be compared. What the file says about
+/// orientation and colour space is told by [`metadata`], the pixels are as they
+/// were encoded. Work is spread over rayon's current thread pool.
 pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<DynamicImage> {
     // 1. Fields, limits and the model, before anything large is allocated.
     let container = Container::read(bytes)?;
     let header = &container.header;
-    options.limits.check(header.width, header.height)?;
+    check_limits(&container, &options.limits)?;
     let view = View::new((header.width, header.height), options.region, options.scale)?;
-    let grid = TileGrid::new(header.width, header.height);
-    let streams = split_streams(container.latents, grid.count())?;
     let model = prepared::find(header.model, &options.models)?;
 
     // 2. Streams to latents, tile by tile.
-    let needed = tiles_needed(&model, grid, &view)?;
-    let quantiser = Quantiser::new(model.model(), header.quality);
+    let (mosaic, symbols) = read_tiles(&model, header, header.quality, container.latents, &view)?;
+    if let Some(symbols) = symbols {
+        let mut checksum = container.hasher();
+        checksum.combine(&symbols);
+        checksum.update(container.alpha.unwrap_or_default());
+        // Fuzzers reach the code behind with whatever they have made.
+        if checksum.finalize() != container.checksum && !cfg!(fuzzing) {
+            return Err(Error::Format("the checksum of the latents does not match".into()));
+        }
+    }
+
+    // 3. Latents to pixels.
+    let picture = synthesise(&model, header.quality, header.colour, &view, &mosaic)?;
+    drop(mosaic);
+    match container.alpha {
+        None => Ok(picture),
+        Some(payload) => Ok(alpha::join(&picture, &decode_alpha(&model, header, payload, &view)?)),
+    }
+}
+
+/// Bytes of memory that the latents take for each pixel, at most.
+const MEMORY_PER_PIXEL: u64 = 8;
+
+fn check_limits(container: &Container<'_>, limits: &Limits) -> Result<()> {
+    let Header { width, height, colour, .. } = container.header;
+    limits.check(width, height)?;
+    let pixels = u64::from(width) * u64::from(height);
+    limits.check_density(pixels, container.latents.len())?;
+    let mut samples = colour.channels() as u64;
+    if let Some(payload) = container.alpha {
+        samples = 2 * (samples + 1); // apart and together
+        if let Some((_, streams)) = alpha::as_lossy(payload) {
+            limits.check_density(pixels, streams.len())?;
+        }
+    }
+    limits.check_memory(pixels * (MEMORY_PER_PIXEL + samples * u64::from(colour.bits() / 8)))
+}
+
+/// The alpha plane of a view.
+fn decode_alpha(model: &PreparedModel, header: &Header, payload: &[u8], view: &View) -> Result<DynamicImage> {
+    let depth = header.colour.bits();
+    let Some((quality, streams)) = alpha::as_lossy(payload) else {
+        let plane = alpha::read_lossless(payload, header.width, header.height, depth)?;
+        return Ok(view.of_plane(plane));
+    };
+    let (mosaic, _) = read_tiles(model, header, quality, streams, view)?;
+    let grey = if depth == 8 { Colour::Grey8 } else { Colour::Grey16 };
+    synthesise(model, quality, grey, view, &mosaic)
+}
+
+/// The quantised latents that a view depends on; where these are all, the
+/// checksum of their symbols too.
+fn read_tiles(
+    model: &PreparedModel,
+    header: &Header,
+    quality: QualityIndex,
+    payload: &[u8],
+    view: &View,
+) -> Result<(Mosaic, Option<crc32fast::Hasher>)> {
+    let grid = TileGrid::new(header.width, header.height);
+    let quantiser = Quantiser::new(model.model(), quality);
+    let streams = split_streams(payload, grid.count())?;
+    let needed = tiles_needed(model, grid, view)?;
     let read = |(index, stream): (usize, &[u8])| {
         let tile = grid.tile(index);
         let size = (tile.rows.len(), tile.columns.len());
-        needed[index].then(|| latents::read(&model, &quantiser, size, stream)).transpose()
+        needed[index].then(|| latents::read(model, &quantiser, size, stream)).transpose()
     };
-    let tiles: Vec<_> = if streams.len() == 1 {
-        streams.into_iter().enumerate().map(read).collect::<Result<_>>()?
-    } else {
-        streams.into_par_iter().enumerate().map(read).collect::<Result<_>>()?
+    let tiles: Vec<_> = match streams.len() {
+        1 => streams.into_iter().enumerate().map(read).collect::<Result<_>>()?,
+        _ => streams.into_par_iter().enumerate().map(read).collect::<Result<_>>()?,
     };
-    let mut checksum = container.hasher();
+    let mut checksum = crc32fast::Hasher::new();
     let tiles = tiles.into_iter().map(|tile| {
         let (y_hat, symbols) = tile?;
         checksum.combine(&symbols);
         Some(y_hat)
     });
     let mosaic = Mosaic { grid, channels: model.model().arch.latents, tiles: tiles.collect() };
-    if needed.iter().all(|&needed| needed) && checksum.finalize() != container.checksum {
-        return Err(Error::Format("the checksum of the latents does not match".into()));
-    }
+    let all = mosaic.tiles.iter().all(Option::is_some);
+    Ok((mosaic, all.then_some(checksum)))
+}
 
-    // 3. Latents to pixels.
-    synthesise(&model, header.quality, header.colour, &view, &mosaic)
+/// What a file carries beside its pixels, which are not decoded.
+pub fn metadata(bytes: &[u8], limits: &Limits) -> Result<Metadata> {
+    let container = Container::read(bytes)?;
+    limits.check_metadata(container.metadata_size())?;
+    container.metadata()
 }
 
 /// What a file says about itself.
@@ -66,6 +129,8 @@ pub struct Info {
     pub height: u32,
     /// What the pixels are.
     pub colour: Colour,
+    /// Whether there is an alpha plane.
+    pub alpha: bool,
     /// The quality index the latents were quantised at.
     pub quality: QualityIndex,
     /// The model the file needs.
@@ -81,11 +146,12 @@ pub struct Info {
 /// Reads the fields of an `.aec` file without decoding it. The model need not
 /// be known.
 pub fn probe(bytes: &[u8]) -> Result<Info> {
-    let Header { width, height, colour, quality, model } = Container::read(bytes)?.header;
+    let Header { width, height, colour, alpha, quality, model } = Container::read(bytes)?.header;
     Ok(Info {
         width,
         height,
         colour,
+        alpha,
         quality,
         model,
         model_name: registry::find(model).map(|index| registry::MODELS[index].name),

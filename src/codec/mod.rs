@@ -7,8 +7,10 @@
 //!
 //! Both directions walk a tile's latents with the same code, see `latents`.
 
+mod alpha;
 mod decode;
 mod encode;
+mod hidden;
 mod latents;
 mod options;
 mod pixels;
@@ -18,7 +20,7 @@ mod synthesis;
 mod tensors;
 mod view;
 
-pub use decode::{Info, decode, probe};
+pub use decode::{Info, decode, metadata, probe};
 pub use encode::encode;
 pub use options::{DEFAULT_EFFORT, DEFAULT_QUALITY, DecodeOptions, EncodeOptions, MAX_EFFORT};
 pub use prepared::PreparedModel;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::prepared::PreparedModel;
 use super::refine;
 use super::view::{Region, Scale};
+use crate::container::Metadata;
 use crate::limits::Limits;
 
 /// The quality of [`EncodeOptions::default`].
@@ -25,13 +26,23 @@ pub struct EncodeOptions {
     /// [`MAX_EFFORT`]. Files get smaller and pictures better; decoding takes the
     /// same time.
     pub effort: u8,
+    /// The quality of alpha; without one, alpha is kept without loss.
+    pub alpha_quality: Option<f32>,
     /// The model; without one, the default of this build.
     pub model: Option<Arc<PreparedModel>>,
+    /// What the file carries beside the pixels.
+    pub metadata: Metadata,
 }
 
 impl Default for EncodeOptions {
     fn default() -> Self {
-        EncodeOptions { quality: DEFAULT_QUALITY, effort: DEFAULT_EFFORT, model: None }
+        EncodeOptions {
+            quality: DEFAULT_QUALITY,
+            effort: DEFAULT_EFFORT,
+            alpha_quality: None,
+            model: None,
+            metadata: Metadata::default(),
+        }
     }
 }
 

@@ -1,4 +1,5 @@
 //! Pixels to the analysis input and back: level shift, 8x8 blocks, edges.
+//! Alpha is not seen here.
 
 use std::ops::Range;
 
@@ -47,15 +48,41 @@ impl Sample for u8 {
     }
 }
 
-/// What a picture's pixels are; an error where they cannot be coded.
+/// 257 steps of 16 bits are one of 8.
+impl Sample for u16 {
+    #[inline]
+    fn to_input(self) -> i16 {
+        let scaled = ((u32::from(self) << ANALYSIS_INPUT_BITS) + 128) / 257;
+        scaled as i16 - (LEVEL << ANALYSIS_INPUT_BITS)
+    }
+
+    #[inline]
+    fn from_output(v: i16) -> u16 {
+        const HALF: i32 = 1 << (SYNTHESIS_OUTPUT_BITS - 1);
+        let level = i32::from(LEVEL) << SYNTHESIS_OUTPUT_BITS;
+        (((i32::from(v) + level) * 257 + HALF) >> SYNTHESIS_OUTPUT_BITS).clamp(0, 65535) as u16
+    }
+
+    #[inline]
+    fn mean(sum: u32) -> u16 {
+        ((sum + 1) / 3) as u16
+    }
+}
+
+/// What a picture's pixels are beside alpha; an error where they cannot be coded.
 pub(super) fn colour(picture: &DynamicImage) -> Result<Colour> {
-    let (width, height) = (picture.width(), picture.height());
-    if width == 0 || height == 0 {
-        return Err(Error::Parameter(format!("a picture of {width}x{height} pixels")));
+    if picture.width() == 0 || picture.height() == 0 {
+        return Err(Error::Parameter(format!(
+            "a picture of {}x{} pixels",
+            picture.width(),
+            picture.height()
+        )));
     }
     match picture {
-        DynamicImage::ImageRgb8(_) => Ok(Colour::Rgb8),
-        DynamicImage::ImageLuma8(_) => Ok(Colour::Grey8),
+        DynamicImage::ImageRgb8(_) | DynamicImage::ImageRgba8(_) => Ok(Colour::Rgb8),
+        DynamicImage::ImageLuma8(_) | DynamicImage::ImageLumaA8(_) => Ok(Colour::Grey8),
+        DynamicImage::ImageRgb16(_) | DynamicImage::ImageRgba16(_) => Ok(Colour::Rgb16),
+        DynamicImage::ImageLuma16(_) | DynamicImage::ImageLumaA16(_) => Ok(Colour::Grey16),
         other => Err(Error::Unsupported(format!("pixels of type {:?}", other.color()))),
     }
 }
@@ -69,7 +96,13 @@ pub(super) fn source(picture: &DynamicImage) -> Box<dyn Source + Sync + '_> {
     let (width, height) = (picture.width() as usize, picture.height() as usize);
     match picture {
         DynamicImage::ImageLuma8(p) => Box::new(Pixels::<u8, 1> { samples: p.as_raw(), width, height }),
+        DynamicImage::ImageLumaA8(p) => Box::new(Pixels::<u8, 2> { samples: p.as_raw(), width, height }),
         DynamicImage::ImageRgb8(p) => Box::new(Pixels::<u8, 3> { samples: p.as_raw(), width, height }),
+        DynamicImage::ImageRgba8(p) => Box::new(Pixels::<u8, 4> { samples: p.as_raw(), width, height }),
+        DynamicImage::ImageLuma16(p) => Box::new(Pixels::<u16, 1> { samples: p.as_raw(), width, height }),
+        DynamicImage::ImageLumaA16(p) => Box::new(Pixels::<u16, 2> { samples: p.as_raw(), width, height }),
+        DynamicImage::ImageRgb16(p) => Box::new(Pixels::<u16, 3> { samples: p.as_raw(), width, height }),
+        DynamicImage::ImageRgba16(p) => Box::new(Pixels::<u16, 4> { samples: p.as_raw(), width, height }),
         other => unreachable!("pixels of type {:?} were refused", other.color()),
     }
 }
@@ -215,9 +248,48 @@ mod tests {
         }
     }
 
+    fn input(picture: &DynamicImage) -> Vec<i16> {
+        let source = source(picture);
+        let [rows, columns, channels] = source.size();
+        let mut values = vec![0; rows * columns * channels];
+        for (y, row) in values.chunks_exact_mut(columns * channels).enumerate() {
+            source.read(y, 0..columns, row);
+        }
+        values
+    }
+
     #[test]
     fn samples_round_and_clamp() {
         assert_eq!([0, 31, 32, -32, -33].map(u8::from_output), [128, 128, 129, 128, 127]);
         assert_eq!([i16::MIN, i16::MAX].map(u8::from_output), [0, 255]);
+        assert_eq!([i16::MIN, -8192, 0, 8128, i16::MAX].map(u16::from_output), [0, 0, 32896, 65535, 65535]);
+    }
+
+    #[test]
+    fn samples_of_16_bits_mean_what_those_of_8_bits_mean() {
+        for p in 0..=255u8 {
+            assert_eq!((u16::from(p) * 257).to_input(), p.to_input());
+        }
+        let half = |v: i16| v >> (ANALYSIS_INPUT_BITS - SYNTHESIS_OUTPUT_BITS);
+        for p in 0..=u16::MAX {
+            // The output has 64 steps for 257 of 16 bits, the input 128.
+            let back = u16::from_output(half(p.to_input()));
+            assert!(p.abs_diff(back) <= 5, "{p} {back}");
+        }
+    }
+
+    #[test]
+    fn alpha_and_depth_change_no_other_sample() {
+        let rgb = RgbImage::from_fn(21, 9, |x, y| [x as u8 * 9, y as u8 * 7, (x * y) as u8].into());
+        let picture = DynamicImage::from(rgb);
+        let expected = input(&picture);
+        assert!(input(&picture.to_rgba8().into()) == expected);
+        assert!(input(&picture.to_rgb16().into()) == expected);
+        assert!(input(&picture.to_rgba16().into()) == expected);
+        let grey = DynamicImage::from(picture.to_luma8());
+        let expected = input(&grey);
+        assert!(input(&grey.to_luma_alpha8().into()) == expected);
+        assert!(input(&grey.to_luma16().into()) == expected);
+        assert!(input(&grey.to_rgb8().into()) == expected);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use image::{DynamicImage, GrayImage, RgbImage};
+use image::{DynamicImage, ImageBuffer};
 
 use super::pixels::{Sample, store_row};
 use super::prepared::PreparedModel;
@@ -64,15 +64,23 @@ pub(super) fn synthesise(
 ) -> Result<DynamicImage> {
     let network = model.network(Part::Synthesis)?;
     let (width, height) = (view.width as u32, view.height as u32);
-    let full = "as many samples as pixels ask for";
     let picture = match colour {
-        Colour::Rgb8 => DynamicImage::ImageRgb8(
-            RgbImage::from_raw(width, height, render::<u8, 3>(network, quality, view, latents)).expect(full),
-        ),
-        Colour::Grey8 => DynamicImage::ImageLuma8(
-            GrayImage::from_raw(width, height, render::<u8, 1>(network, quality, view, latents)).expect(full),
-        ),
+        Colour::Rgb8 => ImageBuffer::from_raw(width, height, render::<_, 3>(network, quality, view, latents))
+            .map(DynamicImage::ImageRgb8),
+        Colour::Rgb16 => {
+            ImageBuffer::from_raw(width, height, render::<_, 3>(network, quality, view, latents))
+                .map(DynamicImage::ImageRgb16)
+        }
+        Colour::Grey8 => {
+            ImageBuffer::from_raw(width, height, render::<_, 1>(network, quality, view, latents))
+                .map(DynamicImage::ImageLuma8)
+        }
+        Colour::Grey16 => {
+            ImageBuffer::from_raw(width, height, render::<_, 1>(network, quality, view, latents))
+                .map(DynamicImage::ImageLuma16)
+        }
     };
+    let picture = picture.expect("as many samples as pixels ask for");
     let crop = view.crop;
     if (crop.width, crop.height) == (width, height) {
         return Ok(picture);

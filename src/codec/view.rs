@@ -1,5 +1,7 @@
 //! What part of a picture to decode, and how large.
 
+use image::{DynamicImage, ImageBuffer, Luma, Primitive};
+
 use crate::error::{Error, Result};
 use crate::model::arch::PIXEL_BLOCK;
 use crate::nn::Window;
@@ -88,6 +90,39 @@ impl View {
             crop: Region { x, y, width: crop_width, height: crop_height },
         })
     }
+
+    /// The view of a grey picture that is at hand as a whole.
+    pub fn of_plane(&self, plane: DynamicImage) -> DynamicImage {
+        let divisor = self.divisor as u32;
+        let plane = match plane {
+            DynamicImage::ImageLuma8(plane) if divisor > 1 => smaller(&plane, divisor).into(),
+            DynamicImage::ImageLuma16(plane) if divisor > 1 => smaller(&plane, divisor).into(),
+            plane => plane,
+        };
+        let first = |position: usize| (position * PIXEL_BLOCK / self.divisor) as u32;
+        let Region { x, y, width, height } = self.crop;
+        let (x, y) = (x + first(self.window.columns.start), y + first(self.window.rows.start));
+        if (plane.width(), plane.height()) == (width, height) {
+            return plane;
+        }
+        plane.crop_imm(x, y, width, height)
+    }
+}
+
+/// One sample for each pixel.
+type Samples<S> = ImageBuffer<Luma<S>, Vec<S>>;
+
+/// The means of the squares of `divisor` pixels a side, cut short at the edges.
+fn smaller<S: Primitive + Into<u64>>(plane: &Samples<S>, divisor: u32) -> Samples<S> {
+    let (width, height) = plane.dimensions();
+    ImageBuffer::from_fn(width.div_ceil(divisor), height.div_ceil(divisor), |x, y| {
+        let rows = y * divisor..(y * divisor + divisor).min(height);
+        let columns = x * divisor..(x * divisor + divisor).min(width);
+        let count = (rows.len() * columns.len()) as u64;
+        let values = rows.flat_map(|y| columns.clone().map(move |x| plane.get_pixel(x, y).0[0].into()));
+        let mean = (values.sum::<u64>() + count / 2) / count;
+        Luma([S::from(mean).expect("a mean is no larger than what it is of")])
+    })
 }
 
 #[cfg(test)]

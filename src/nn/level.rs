@@ -8,6 +8,8 @@ use super::kernel;
 pub enum Level {
     /// Plain Rust, on every machine: the specification of the others.
     Scalar,
+    /// WebAssembly compiled with `-C target-feature=+simd128`.
+    Simd128,
     /// aarch64.
     Neon,
     /// x86-64 with AVX2.
@@ -17,7 +19,7 @@ pub enum Level {
 }
 
 impl Level {
-    const ALL: [Level; 4] = [Level::Scalar, Level::Neon, Level::Avx2, Level::Avx512];
+    const ALL: [Level; 5] = [Level::Scalar, Level::Simd128, Level::Neon, Level::Avx2, Level::Avx512];
 
     /// The levels this processor has, slowest first. Never empty.
     pub fn available() -> Vec<Level> {
@@ -25,7 +27,7 @@ impl Level {
     }
 
     /// The fastest level this processor has, or a lower one if the environment
-    /// variable `AECODEC_CPU` (`scalar`, `neon`, `avx2` or `avx512`) names it.
+    /// variable `AECODEC_CPU` (`scalar`, `simd128`, `neon`, `avx2` or `avx512`) names it.
     ///
     /// The variable only ever lowers the level: one that this processor lacks
     /// stands for the best below it, and a name that is none of the above means
@@ -48,6 +50,7 @@ impl Level {
     pub fn name(self) -> &'static str {
         match self {
             Level::Scalar => "scalar",
+            Level::Simd128 => "simd128",
             Level::Neon => "neon",
             Level::Avx2 => "avx2",
             Level::Avx512 => "avx512",

@@ -11,6 +11,8 @@ mod avx512;
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod neon;
 mod scalar;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod simd128;
 
 use super::level::Level;
 use super::weights::{Activation, Depthwise, Lanes, WeightPair};
@@ -65,6 +67,8 @@ pub fn of(level: Level) -> Option<Box<dyn Kernel>> {
         Level::Avx512 => Some(Box::new(avx512::Avx512::new()?)),
         #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
         Level::Neon => Some(Box::new(neon::Neon::new()?)),
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        Level::Simd128 => Some(Box::new(simd128::Simd128)),
         _ => None,
     }
 }

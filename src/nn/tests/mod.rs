@@ -4,7 +4,7 @@ mod bad_models;
 mod gradient;
 mod naive;
 
-use super::{Level, Network, Tensor};
+use super::{Level, Network, Source, Tensor, Window};
 use crate::model::layer::sites;
 use crate::model::quality::ANCHORS;
 use crate::model::{Arch, IntegerNetwork, Layer, Part, QualityIndex, SiteParams};
@@ -222,5 +222,49 @@ fn an_empty_tensor_stays_empty() {
             .unwrap()
             .run(&Tensor::new(height, width, 4), QualityIndex(0));
         assert_eq!(y, Tensor::new(height, width, 8));
+    }
+}
+
+#[test]
+fn a_value_does_not_depend_on_its_window() {
+    let arch = Arch {
+        channels: 8,
+        analysis_blocks: 2,
+        synthesis_blocks: 2,
+        latents: 6,
+        hyper_channels: 5,
+        hyper_latents: 3,
+    };
+    let mut random = Random(11);
+    for part in Part::ALL {
+        let network = Values::Moderate.network(&arch.layers(part), &mut random);
+        let network = Network::new(&network, Level::best()).unwrap();
+        let input = Values::Moderate.tensor(32, 44, arch.input_channels(part), &mut random);
+        let whole = network.run(&input, QualityIndex(9));
+        let mut below = |n: usize| (random.next() % n as u64) as usize;
+        for _ in 0..30 {
+            let (top, left) = (below(whole.height), below(whole.width));
+            let rows = top..top + 1 + below(whole.height - top);
+            let columns = left..left + 1 + below(whole.width - left);
+            let mut next = rows.start;
+            let window = Window { rows: rows.clone(), columns: columns.clone() };
+            network.stream(&input, QualityIndex(9), &window, |y, row| {
+                assert_eq!(y, next);
+                assert!(row == whole.row(y, columns.clone()), "{part:?} {window:?} row {y}");
+                next += 1;
+            });
+            assert_eq!(next, rows.end);
+            // The input outside what the window is said to depend on is free.
+            let needed = network.input_window(input.size(), &window);
+            let mut other = Tensor::new(input.height, input.width, input.channels);
+            for y in needed.rows.clone() {
+                let at = (y * input.width + needed.columns.start) * input.channels;
+                let row = input.row(y, needed.columns.clone());
+                other.data[at..at + row.len()].copy_from_slice(row);
+            }
+            network.stream(&other, QualityIndex(9), &window, |y, row| {
+                assert!(row == whole.row(y, columns.clone()), "{part:?} {window:?} row {y}");
+            });
+        }
     }
 }
