@@ -273,7 +273,7 @@ fn effort_buys_a_better_picture_for_the_bits() {
             8.0 * bytes.len() as f64 + lambda * squares / 3.0
         };
         let [none, some, more] = [0, 2, 5].map(objective);
-        assert!(some < 0.998 * none && more < some, "quality {quality}: {none}, {some}, {more}");
+        assert!(some < none && more < some && more < 0.995 * none, "quality {quality}: {none}, {some}, {more}");
     }
 }
 
