@@ -490,6 +490,59 @@ fn info_says_what_a_file_holds() {
 }
 
 #[test]
+fn info_keeps_to_its_schema() {
+    let folder = folder();
+    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/info.schema.json");
+    let schema: serde_json::Value = serde_json::from_slice(&fs::read(schema).unwrap()).unwrap();
+    let properties = schema["properties"].as_object().unwrap();
+    let p3 = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/odd/cicp-p3.png");
+    for (picture, name) in [(bikes(), "a.aec"), (p3, "b.aec")] {
+        let file = folder.path().join(name);
+        aecodec().arg("compress").args([&picture, &file]).assert().success();
+        let output = aecodec().args(["info", "--json"]).arg(&file).assert().success();
+        let report: serde_json::Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+        let report = report.as_object().unwrap();
+        assert!(report.keys().eq(properties.keys()), "{:?}", report.keys());
+        for (key, value) in report {
+            let kind = match value {
+                serde_json::Value::Null => "null",
+                serde_json::Value::Bool(_) => "boolean",
+                serde_json::Value::Number(number) if number.is_f64() => "number",
+                serde_json::Value::Number(_) => "integer",
+                serde_json::Value::String(_) => "string",
+                serde_json::Value::Array(_) => "array",
+                serde_json::Value::Object(_) => "object",
+            };
+            let allowed = &properties[key]["type"];
+            let fits =
+                allowed == kind || allowed.as_array().is_some_and(|all| all.iter().any(|one| one == kind));
+            assert!(fits, "{key} is {kind}, not {allowed}");
+        }
+        assert!(schema["required"].as_array().unwrap().len() == properties.len());
+    }
+}
+
+#[test]
+fn packagers_get_man_pages_completions_and_a_type() {
+    let folder = folder();
+    aecodec().arg("assets").arg(folder.path()).assert().success();
+    let read = |path: &str| fs::read_to_string(folder.path().join(path)).unwrap();
+    assert!(read("man/man1/aecodec.1").contains(".TH aecodec 1"));
+    assert!(read("man/man1/aecodec-compress.1").contains("quality"));
+    for path in [
+        "bash-completion/completions/aecodec",
+        "zsh/site-functions/_aecodec",
+        "fish/vendor_completions.d/aecodec.fish",
+        "powershell/aecodec.ps1",
+    ] {
+        assert!(read(path).contains("decompress"), "{path}");
+    }
+    assert!(read("mime/packages/aecodec.xml").contains("image/x-aec"));
+    assert!(read("misc/aecodec.magic").contains("AEC image"));
+    assert!(!folder.path().join("man/man1/aecodec-assets.1").exists());
+}
+
+#[test]
 fn thread_counts_change_neither_bytes_nor_pixels() {
     same_under(&["1", "2", "5"].map(|threads| (["--threads", threads], ["AECODEC_CPU", ""])));
 }
@@ -535,7 +588,10 @@ fn wrong_usage_ends_with_two() {
         aecodec().args(args).assert().code(2).stderr(contains("--help"));
     }
     aecodec().arg("--help").assert().success().stdout(contains("compress").and(contains("bench")));
-    aecodec().arg("--version").assert().success().stdout(contains(env!("CARGO_PKG_VERSION")));
+    let models = aecodec::model::registry::MODELS.iter().map(|model| model.id.to_string());
+    let told = aecodec().arg("--version").assert().success().stdout(contains(env!("CARGO_PKG_VERSION")));
+    let told = String::from_utf8(told.get_output().stdout.clone()).unwrap();
+    assert!(models.into_iter().all(|id| told.contains(&id)) && told.contains("format 1"), "{told}");
 }
 
 #[test]
