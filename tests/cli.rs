@@ -399,6 +399,11 @@ fn strip_turns_upright_and_keeps_colours() {
     let report = aecodec().args(["info", "--json"]).arg(at("a.aec")).assert().success();
     let json: serde_json::Value = serde_json::from_slice(&report.get_output().stdout).unwrap();
     assert_eq!(json["cicp"]["primaries"], 12);
+    // PNG says it both ways.
+    aecodec().args(["decompress", "--force"]).args([&at("a.aec"), &at("a.png")]).assert().success();
+    let png = fs::read(at("a.png")).unwrap();
+    assert!(png.windows(8).any(|bytes| bytes == b"cICP\x0c\x0d\0\x01"));
+    assert!(carried(&at("a.png")).0[0].is_some());
 }
 
 #[test]
@@ -443,7 +448,7 @@ fn limits_are_set_by_options() {
         .args([&bikes(), &out])
         .assert()
         .code(1)
-        .stderr(contains("limit"));
+        .stderr(contains("192 pixels a side, 191 allowed"));
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn a_batch_goes_on_past_what_cannot_be_read() {
     for name in ["a.png", "b.png", "d.png"] {
         fs::copy(testdata("images/grey-97x65.png"), input.join(name)).unwrap();
     }
-    fs::set_permissions(input.join("b.png"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(input.join("b.png"), fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read(input.join("b.png")).is_ok() {
         // Root reads everything but memory that is not there.
         fs::remove_file(input.join("b.png")).unwrap();

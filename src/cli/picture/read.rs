@@ -82,11 +82,9 @@ fn tga_by_name(input: &Input) -> Option<ImageFormat> {
     ImageFormat::from_path(path).ok().filter(|format| *format == ImageFormat::Tga)
 }
 
-/// What a picture may cost to read.
+/// What a picture may cost to read. Sides are checked apart, with better words.
 fn decoder_limits(limits: &Limits) -> image::Limits {
     let mut out = image::Limits::default();
-    out.max_image_width = Some(limits.max_side);
-    out.max_image_height = Some(limits.max_side);
     out.max_alloc = Some(limits.max_memory);
     out
 }
