@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use aecodec::model::Model;
 use assert_cmd::Command;
-use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
 use predicates::prelude::*;
 use predicates::str::contains;
 use tempfile::TempDir;
@@ -308,42 +308,147 @@ fn an_unknown_model_is_named() {
 }
 
 #[test]
-fn pictures_that_cannot_be_kept_whole_are_refused() {
+fn what_a_format_cannot_hold_is_an_error_or_a_note() {
     let folder = folder();
-    let rgb = DynamicImage::ImageRgb8(RgbImage::from_pixel(20, 10, Rgb([9, 99, 199])));
-    for (picture, kind) in [
-        (DynamicImage::from(rgb.to_rgba8()), "Rgba8"),
-        (rgb.to_luma_alpha8().into(), "La8"),
-        (rgb.to_rgb16().into(), "Rgb16"),
-        (rgb.to_luma16().into(), "L16"),
-    ] {
-        let (file, out) = (folder.path().join(format!("{kind}.png")), folder.path().join("out.aec"));
-        picture.save(&file).unwrap();
-        aecodec()
-            .arg("compress")
-            .args([&file, &out])
-            .assert()
-            .code(1)
-            .stderr(contains(format!("{kind}.png")).and(contains(format!("colour type {kind} "))));
-        assert!(!out.exists());
+    let at = |name: &str| folder.path().join(name);
+    let rgba = RgbaImage::from_fn(20, 10, |x, y| Rgba([9, 99, 199, (x * y) as u8]));
+    DynamicImage::from(rgba).to_rgba16().save(at("a.png")).unwrap();
+    aecodec().arg("compress").args([&at("a.png"), &at("a.aec")]).assert().success();
+    aecodec()
+        .arg("decompress")
+        .args([&at("a.aec"), &at("a.ppm")])
+        .assert()
+        .code(1)
+        .stderr(contains("has alpha").and(contains(".ppm")).and(contains(".png")));
+    for (name, noted) in
+        [("a.tiff", false), ("a.bmp", true), ("a.webp", true), ("a.qoi", true), ("a.tga", true)]
+    {
+        let noted = if noted {
+            contains("16-bit samples became 8-bit").boxed()
+        } else {
+            contains("note").not().boxed()
+        };
+        aecodec().arg("decompress").args([&at("a.aec"), &at(name)]).assert().success().stderr(noted);
+        assert!(image::open(at(name)).unwrap().color().has_alpha(), "{name}");
     }
 }
 
+/// A picture with a profile, Exif and XMP, in the order of the returned payloads.
+fn with_metadata(file: &Path, orientation: u8) -> [Vec<u8>; 3] {
+    let exif = [b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0", &[orientation][..], &[0; 6]].concat();
+    let payloads = [vec![7; 200], exif, b"<x:xmpmeta/>".to_vec()];
+    let mut encoder = image_webp::WebPEncoder::new(fs::File::create(file).unwrap());
+    encoder.set_icc_profile(payloads[0].clone());
+    encoder.set_exif_metadata(payloads[1].clone());
+    encoder.set_xmp_metadata(payloads[2].clone());
+    let picture = RgbImage::from_fn(80, 40, |x, y| Rgb([x as u8 * 3, y as u8 * 5, 90]));
+    encoder.encode(&picture, 80, 40, image_webp::ColorType::Rgb8).unwrap();
+    payloads
+}
+
+/// Profile, Exif and XMP of a file, and its upright size.
+fn carried(file: &Path) -> ([Option<Vec<u8>>; 3], (u32, u32)) {
+    let mut decoder = image::ImageReader::open(file).unwrap().into_decoder().unwrap();
+    let payloads =
+        [decoder.icc_profile().unwrap(), decoder.exif_metadata().unwrap(), decoder.xmp_metadata().unwrap()];
+    let orientation = decoder.orientation().unwrap();
+    let mut picture = DynamicImage::from_decoder(decoder).unwrap();
+    picture.apply_orientation(orientation);
+    (payloads, (picture.width(), picture.height()))
+}
+
 #[test]
-fn metadata_is_dropped_only_when_asked() {
+fn metadata_comes_back_byte_for_byte() {
     let folder = folder();
-    let (file, out) = (folder.path().join("profile.png"), folder.path().join("out.aec"));
-    let picture = RgbImage::from_pixel(20, 10, Rgb([9, 99, 199]));
-    let mut encoder = image::codecs::png::PngEncoder::new(fs::File::create(&file).unwrap());
-    image::ImageEncoder::set_icc_profile(&mut encoder, vec![7; 200]).unwrap();
-    picture.write_with_encoder(encoder).unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let payloads = with_metadata(&at("a.webp"), 6).map(Some);
+    aecodec().arg("compress").args([&at("a.webp"), &at("a.aec")]).assert().success();
+    for name in ["a.png", "b.webp"] {
+        aecodec().arg("decompress").args([&at("a.aec"), &at(name)]).assert().success();
+        assert_eq!(carried(&at(name)), (payloads.clone(), (40, 80)), "{name}");
+    }
+    // What cannot be carried is told, and the picture turned upright once.
     aecodec()
-        .arg("compress")
-        .args([&file, &out])
+        .arg("decompress")
+        .args([&at("a.aec"), &at("a.tiff")])
+        .assert()
+        .success()
+        .stderr(contains("Exif, XMP dropped"));
+    assert_eq!(carried(&at("a.tiff")), ([payloads[0].clone(), None, None], (40, 80)));
+    aecodec()
+        .arg("decompress")
+        .args([&at("a.aec"), &at("a.bmp")])
+        .assert()
+        .success()
+        .stderr(contains("the colour space, Exif, XMP dropped"));
+    assert_eq!(carried(&at("a.bmp")), ([None, None, None], (40, 80)));
+}
+
+#[test]
+fn strip_turns_upright_and_keeps_colours() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let [icc, ..] = with_metadata(&at("a.webp"), 8);
+    aecodec().args(["compress", "--strip"]).args([&at("a.webp"), &at("a.aec")]).assert().success();
+    aecodec().arg("decompress").args([&at("a.aec"), &at("a.png")]).assert().success();
+    assert_eq!(carried(&at("a.png")), ([Some(icc), None, None], (40, 80)));
+    // A usual colour space takes ten bytes and its check instead of a profile.
+    let p3 = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/odd/icc-exif-xmp.png");
+    aecodec().args(["compress", "--strip", "--force"]).args([&p3, &at("a.aec")]).assert().success();
+    assert!(fs::metadata(at("a.aec")).unwrap().len() < 150);
+    let report = aecodec().args(["info", "--json"]).arg(at("a.aec")).assert().success();
+    let json: serde_json::Value = serde_json::from_slice(&report.get_output().stdout).unwrap();
+    assert_eq!(json["cicp"]["primaries"], 12);
+    // PNG says it both ways.
+    aecodec().args(["decompress", "--force"]).args([&at("a.aec"), &at("a.png")]).assert().success();
+    let png = fs::read(at("a.png")).unwrap();
+    assert!(png.windows(8).any(|bytes| bytes == b"cICP\x0c\x0d\0\x01"));
+    assert!(carried(&at("a.png")).0[0].is_some());
+}
+
+#[test]
+fn alpha_is_lossy_only_when_asked() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let rgba = RgbaImage::from_fn(90, 70, |x, y| Rgba([9, 99, 199, (x * y + x * 7) as u8]));
+    DynamicImage::from(rgba).save(at("a.png")).unwrap();
+    let coded = |args: &[&str]| {
+        aecodec()
+            .args(["compress", "--force"])
+            .args(args)
+            .args([&at("a.png"), &at("a.aec")])
+            .assert()
+            .success();
+        aecodec().args(["decompress", "--force"]).args([&at("a.aec"), &at("b.png")]).assert().success();
+        let alpha =
+            |name| image::open(at(name)).unwrap().to_rgba8().pixels().map(|p| p[3]).collect::<Vec<u8>>();
+        (fs::metadata(at("a.aec")).unwrap().len(), alpha("b.png") == alpha("a.png"))
+    };
+    let (lossless, same) = coded(&[]);
+    assert!(same);
+    let (lossy, same) = coded(&["--alpha-quality", "20"]);
+    assert!(lossy < lossless && !same, "{lossy} {lossless}");
+}
+
+#[test]
+fn limits_are_set_by_options() {
+    let folder = folder();
+    let file = coded(folder.path());
+    let out = folder.path().join("out.png");
+    for (option, words) in [
+        ("--max-side=191", "192 pixels a side, 191 allowed"),
+        ("--max-megapixels=0", "24576 pixels, 0 allowed"),
+        ("--max-memory=0", "bytes of memory, 0 allowed"),
+    ] {
+        aecodec().args(["decompress", option]).args([&file, &out]).assert().code(1).stderr(contains(words));
+        assert!(!out.exists());
+    }
+    aecodec()
+        .args(["compress", "--max-side=191"])
+        .args([&bikes(), &out])
         .assert()
         .code(1)
-        .stderr(contains("profile.png").and(contains("ICC profile")).and(contains("--strip")));
-    aecodec().args(["compress", "--strip"]).args([&file, &out]).assert().success();
+        .stderr(contains("192 pixels a side, 191 allowed"));
 }
 
 #[test]
@@ -387,6 +492,59 @@ fn info_says_what_a_file_holds() {
     assert_eq!((&json["width"], &json["height"]), (&192.into(), &128.into()));
     assert_eq!(json["bytes"], fs::metadata(&file).unwrap().len());
     assert!(json["model"].as_str().is_some_and(|name| !name.is_empty()) && json["colour"] == "rgb8");
+}
+
+#[test]
+fn info_keeps_to_its_schema() {
+    let folder = folder();
+    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/info.schema.json");
+    let schema: serde_json::Value = serde_json::from_slice(&fs::read(schema).unwrap()).unwrap();
+    let properties = schema["properties"].as_object().unwrap();
+    let p3 = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/odd/cicp-p3.png");
+    for (picture, name) in [(bikes(), "a.aec"), (p3, "b.aec")] {
+        let file = folder.path().join(name);
+        aecodec().arg("compress").args([&picture, &file]).assert().success();
+        let output = aecodec().args(["info", "--json"]).arg(&file).assert().success();
+        let report: serde_json::Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+        let report = report.as_object().unwrap();
+        assert!(report.keys().eq(properties.keys()), "{:?}", report.keys());
+        for (key, value) in report {
+            let kind = match value {
+                serde_json::Value::Null => "null",
+                serde_json::Value::Bool(_) => "boolean",
+                serde_json::Value::Number(number) if number.is_f64() => "number",
+                serde_json::Value::Number(_) => "integer",
+                serde_json::Value::String(_) => "string",
+                serde_json::Value::Array(_) => "array",
+                serde_json::Value::Object(_) => "object",
+            };
+            let allowed = &properties[key]["type"];
+            let fits =
+                allowed == kind || allowed.as_array().is_some_and(|all| all.iter().any(|one| one == kind));
+            assert!(fits, "{key} is {kind}, not {allowed}");
+        }
+        assert!(schema["required"].as_array().unwrap().len() == properties.len());
+    }
+}
+
+#[test]
+fn packagers_get_man_pages_completions_and_a_type() {
+    let folder = folder();
+    aecodec().arg("assets").arg(folder.path()).assert().success();
+    let read = |path: &str| fs::read_to_string(folder.path().join(path)).unwrap();
+    assert!(read("man/man1/aecodec.1").contains(".TH aecodec 1"));
+    assert!(read("man/man1/aecodec-compress.1").contains("quality"));
+    for path in [
+        "bash-completion/completions/aecodec",
+        "zsh/site-functions/_aecodec",
+        "fish/vendor_completions.d/aecodec.fish",
+        "powershell/aecodec.ps1",
+    ] {
+        assert!(read(path).contains("decompress"), "{path}");
+    }
+    assert!(read("mime/packages/aecodec.xml").contains("image/x-aec"));
+    assert!(read("misc/aecodec.magic").contains("AEC image"));
+    assert!(!folder.path().join("man/man1/aecodec-assets.1").exists());
 }
 
 #[test]
@@ -435,7 +593,10 @@ fn wrong_usage_ends_with_two() {
         aecodec().args(args).assert().code(2).stderr(contains("--help"));
     }
     aecodec().arg("--help").assert().success().stdout(contains("compress").and(contains("bench")));
-    aecodec().arg("--version").assert().success().stdout(contains(env!("CARGO_PKG_VERSION")));
+    let models = aecodec::model::registry::MODELS.iter().map(|model| model.id.to_string());
+    let told = aecodec().arg("--version").assert().success().stdout(contains(env!("CARGO_PKG_VERSION")));
+    let told = String::from_utf8(told.get_output().stdout.clone()).unwrap();
+    assert!(models.into_iter().all(|id| told.contains(&id)) && told.contains("format 1"), "{told}");
 }
 
 #[test]

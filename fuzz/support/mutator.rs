@@ -84,11 +84,11 @@ impl File {
             3 if !self.chunks.is_empty() => {
                 let from = random.below(self.chunks.len());
                 let (kind, payload) = self.chunks[from].clone();
-                let at = random.below(self.chunks.len() + 1);
+                let to = random.below(self.chunks.len());
                 match random.below(3) {
                     0 => drop(self.chunks.remove(from)),
-                    1 => self.chunks.insert(at, (kind, payload)),
-                    _ => self.chunks.swap(from, at.min(self.chunks.len() - 1)),
+                    1 => self.chunks.insert(to, (kind, payload)),
+                    _ => self.chunks.swap(from, to),
                 }
             }
             4 => self.chunks.push((random.below(10) as u8, vec![random.below(256) as u8; random.below(9)])),

@@ -2,8 +2,10 @@
 //!
 //! [`paths`] turns arguments into jobs, [`batch`] runs them side by side,
 //! [`picture`] reads and writes pictures, [`output`] writes whole files or none,
-//! [`model`] finds models, [`limits`] says what a picture may cost.
+//! [`model`] finds models, [`limits`] says what a picture may cost. [`assets`]
+//! is for packagers.
 
+mod assets;
 mod batch;
 mod bench;
 mod bench_report;
@@ -19,14 +21,24 @@ mod picture;
 mod train;
 
 use std::io::{self, Write};
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result};
 use clap::builder::RangedU64ValueParser;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+
+use aecodec::container;
+use aecodec::model::registry::MODELS;
+
+/// The version, and what it decodes without further files.
+static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
+    let models = MODELS.iter().map(|model| format!("\nmodel {} {}", model.id, model.name));
+    format!("{}\nformat {}{}", env!("CARGO_PKG_VERSION"), container::VERSION, models.collect::<String>())
+});
 
 /// A learned image codec whose files decode to the same pixels on every machine.
 #[derive(Debug, Parser)]
-#[command(version, help_expected = true, arg_required_else_help = true, max_term_width = 100)]
+#[command(version, long_version = LONG_VERSION.as_str(), help_expected = true, arg_required_else_help = true, max_term_width = 100)]
 pub struct Cli {
     /// Threads to use: all processors, if left out (bench: one)
     #[arg(long, global = true, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
@@ -41,6 +53,8 @@ enum Command {
     Decompress(decompress::DecompressArgs),
     Info(info::InfoArgs),
     Bench(bench::BenchArgs),
+    #[command(hide = true)]
+    Assets(assets::AssetsArgs),
     #[cfg(feature = "train")]
     Train(aecodec::train::TrainArgs),
     #[cfg(feature = "train")]
@@ -75,6 +89,7 @@ impl Command {
             Command::Decompress(args) => args.run(),
             Command::Info(args) => args.run(),
             Command::Bench(args) => args.run(),
+            Command::Assets(args) => args.run(Cli::command()),
             #[cfg(feature = "train")]
             Command::Train(args) => train::run(&args),
             #[cfg(feature = "train")]
@@ -106,7 +121,6 @@ fn print(text: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn every_argument_is_sound_and_has_help() {

@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use image::codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder};
+use image::codecs::{gif::GifDecoder, png::PngDecoder, tiff::TiffDecoder, webp::WebPDecoder};
 use image::metadata::Orientation;
 use image::{
     AnimationDecoder, ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageReader,
@@ -28,7 +28,11 @@ pub fn read(input: &Input, bytes: &[u8], limits: &Limits, strip: bool) -> Result
     limits.check(width, height)?;
 
     let mut notes = Vec::new();
-    let metadata = metadata(&mut decoder, &mut notes)?;
+    let metadata = match format {
+        // Under limits this decoder loses profiles that are larger than the pixels.
+        ImageFormat::Tiff => metadata(&mut TiffDecoder::new(Cursor::new(bytes))?, &mut notes)?,
+        _ => metadata(&mut decoder, &mut notes)?,
+    };
     let original = decoder.original_color_type();
     let mut picture = match format {
         ImageFormat::Jpeg => {
@@ -78,11 +82,9 @@ fn tga_by_name(input: &Input) -> Option<ImageFormat> {
     ImageFormat::from_path(path).ok().filter(|format| *format == ImageFormat::Tga)
 }
 
-/// What a picture may cost to read.
+/// What a picture may cost to read. Sides are checked apart, with better words.
 fn decoder_limits(limits: &Limits) -> image::Limits {
     let mut out = image::Limits::default();
-    out.max_image_width = Some(limits.max_side);
-    out.max_image_height = Some(limits.max_side);
     out.max_alloc = Some(limits.max_memory);
     out
 }
