@@ -5,7 +5,7 @@ use clap::Args;
 
 use aecodec::EncodeOptions;
 use aecodec::codec::DEFAULT_QUALITY;
-use aecodec::eval::sweep::bits_per_pixel;
+use aecodec::eval::bits_per_pixel;
 
 use super::paths::{Conversion, InputsOutput, Job, plan};
 use super::{batch, model, picture};

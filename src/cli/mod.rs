@@ -6,14 +6,17 @@
 
 mod batch;
 mod bench;
-mod bench_report;
+mod compare;
 mod compress;
 mod decompress;
+mod heat_map;
 mod info;
+mod meter;
 mod model;
 mod output;
 mod paths;
 mod picture;
+mod results;
 #[cfg(feature = "train")]
 mod train;
 
@@ -27,7 +30,7 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(version, help_expected = true, arg_required_else_help = true, max_term_width = 100)]
 pub struct Cli {
-    /// Threads to use: all processors, if left out (bench: one)
+    /// Threads to use (bench: pictures in flight): all processors, if left out
     #[arg(long, global = true, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
     threads: Option<usize>,
     #[command(subcommand)]
@@ -39,7 +42,10 @@ enum Command {
     Compress(compress::CompressArgs),
     Decompress(decompress::DecompressArgs),
     Info(info::InfoArgs),
+    Compare(compare::CompareArgs),
     Bench(bench::BenchArgs),
+    Results(results::ResultsArgs),
+    Meter(meter::MeterArgs),
     #[cfg(feature = "train")]
     Train(aecodec::train::TrainArgs),
     #[cfg(feature = "train")]
@@ -50,7 +56,6 @@ impl Cli {
     /// Runs the command on as many threads as were asked for.
     pub fn run(self) -> Result<()> {
         let threads = match self.command {
-            Command::Bench(_) => Some(self.threads.unwrap_or(1)),
             #[cfg(feature = "train")]
             // Its workers are threads of their own.
             Command::Train(_) => None,
@@ -73,7 +78,10 @@ impl Command {
             Command::Compress(args) => args.run(),
             Command::Decompress(args) => args.run(),
             Command::Info(args) => args.run(),
+            Command::Compare(args) => args.run(),
             Command::Bench(args) => args.run(),
+            Command::Results(args) => args.run(),
+            Command::Meter(args) => args.run(),
             #[cfg(feature = "train")]
             Command::Train(args) => train::run(&args),
             #[cfg(feature = "train")]

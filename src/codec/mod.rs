@@ -10,6 +10,7 @@
 mod decode;
 mod encode;
 mod latents;
+mod map;
 mod options;
 mod pixels;
 mod prepared;
@@ -17,6 +18,7 @@ mod tensors;
 
 pub use decode::{Info, decode, probe};
 pub use encode::encode;
+pub use map::{BitMap, bit_map};
 pub use options::{DEFAULT_QUALITY, DecodeOptions, EncodeOptions};
 pub use prepared::PreparedModel;
 

@@ -43,7 +43,6 @@ pub(super) fn pop(ans: &mut Ans) -> Option<Overshoot> {
 }
 
 /// Bits that [`push`] spends.
-#[cfg(test)]
 pub(super) fn bits(overshoot: Overshoot) -> u32 {
     2 * (2 * overshoot.distance + u32::from(overshoot.below) + 1).ilog2() + 1
 }
