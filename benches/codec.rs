@@ -35,7 +35,7 @@ fn codec(c: &mut Criterion) {
 
     let model = PreparedModel::new(Model::read(&file).unwrap(), ID);
     let picture = picture();
-    let encoding = EncodeOptions { quality: 10.0, model: Some(Arc::clone(&model)) };
+    let encoding = EncodeOptions { quality: 10.0, model: Some(Arc::clone(&model)), ..Default::default() };
     let decoding = DecodeOptions { models: vec![model], ..Default::default() };
     let bytes = encode(&picture, &encoding).unwrap();
     let bpp = bytes.len() as f64 * 8.0 / f64::from(WIDTH * HEIGHT);

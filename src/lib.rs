@@ -7,6 +7,7 @@ pub mod entropy;
 pub mod error;
 #[cfg(feature = "cli")]
 pub mod eval;
+pub mod hooks;
 pub mod limits;
 pub mod model;
 pub mod nn;
@@ -14,9 +15,10 @@ pub mod tile;
 #[cfg(feature = "train")]
 pub mod train;
 
-pub use codec::{DecodeOptions, EncodeOptions, Info, PreparedModel, decode, encode, probe};
-pub use container::Colour;
+pub use codec::{DecodeOptions, EncodeOptions, Info, PreparedModel, decode, encode, metadata, probe};
+pub use container::{Cicp, Colour, Metadata};
 pub use error::{Error, Result};
+pub use hooks::register_image_hooks;
 pub use limits::Limits;
 
 /// Lets the tests inside this crate share code with those outside.

@@ -95,7 +95,7 @@ fn the_format_does_not_drift() {
     let id = ModelId([id[0], id[1], id[2], id[3]]);
     let model = PreparedModel::new(Model::read(&file).unwrap(), id);
     let picture = RgbImage::from_fn(150, 110, |x, y| [x * 2, x * y, y * 2].map(|v| v as u8).into()).into();
-    let options = EncodeOptions { quality: 62.5, model: Some(Arc::clone(&model)) };
+    let options = EncodeOptions { quality: 62.5, model: Some(Arc::clone(&model)), ..Default::default() };
     let bytes = encode(&picture, &options).unwrap();
     let decoded = decode(&bytes, &DecodeOptions { models: vec![model], ..Default::default() }).unwrap();
     let found = format!("{id} {} {:08x} {}", bytes.len(), crc32fast::hash(&bytes), &hash(&decoded)[..16]);

@@ -6,7 +6,10 @@ mod synthetic;
 use std::sync::{Arc, LazyLock};
 
 use aecodec::model::{ModelId, Part, SiteParams};
-use aecodec::{Colour, DecodeOptions, EncodeOptions, Error, Limits, PreparedModel, decode, encode, probe};
+use aecodec::{
+    Cicp, Colour, DecodeOptions, EncodeOptions, Error, Limits, Metadata, PreparedModel, decode, encode,
+    metadata, probe,
+};
 use image::{DynamicImage, GrayImage, RgbImage};
 use proptest::prelude::*;
 
@@ -16,7 +19,7 @@ static MODEL: LazyLock<Arc<PreparedModel>> =
     LazyLock::new(|| PreparedModel::new(synthetic::model(synthetic::TINY), ID));
 
 fn encoding(quality: f32) -> EncodeOptions {
-    EncodeOptions { quality, model: Some(Arc::clone(&MODEL)) }
+    EncodeOptions { quality, model: Some(Arc::clone(&MODEL)), ..Default::default() }
 }
 
 fn decoding() -> DecodeOptions {
@@ -40,15 +43,36 @@ fn a_file_cut_anywhere_is_an_error() {
 
 #[test]
 fn every_flipped_bit_is_an_error_or_changes_nothing() {
-    for (width, height) in [(40, 30), (1040, 3)] {
-        let bytes = encode(&picture(width, height), &encoding(40.0)).unwrap();
-        let expected = decode(&bytes, &decoding()).unwrap();
-        for bit in 0..8 * bytes.len() {
-            let mut damaged = bytes.clone();
-            damaged[bit / 8] ^= 1 << (bit % 8);
-            if let Ok(decoded) = decode(&damaged, &decoding()) {
-                assert!(decoded == expected, "bit {bit}");
-            }
+    every_flipped_bit(&picture(40, 30), &encoding(40.0));
+    every_flipped_bit(&picture(1040, 3), &encoding(40.0));
+}
+
+#[test]
+fn every_flipped_bit_of_alpha_and_metadata_is_an_error_or_changes_nothing() {
+    let mut rgba = picture(23, 17).to_rgba8();
+    rgba.enumerate_pixels_mut().for_each(|(x, y, pixel)| pixel[3] = (x * y) as u8);
+    let carried = Metadata {
+        cicp: Some(Cicp { primaries: 12, transfer: 13, matrix: 0, full_range: true }),
+        icc: Some(b"profile".to_vec()),
+        orientation: image::metadata::Orientation::Rotate180,
+        ..Default::default()
+    };
+    for alpha_quality in [None, Some(60.0)] {
+        let options = EncodeOptions { alpha_quality, metadata: carried.clone(), ..encoding(40.0) };
+        every_flipped_bit(&rgba.clone().into(), &options);
+    }
+}
+
+fn every_flipped_bit(picture: &DynamicImage, options: &EncodeOptions) {
+    let bytes = encode(picture, options).unwrap();
+    let limits = Limits::default();
+    let expected = decode(&bytes, &decoding()).unwrap();
+    for bit in 0..8 * bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        if let Ok(decoded) = decode(&damaged, &decoding()) {
+            assert!(decoded == expected, "bit {bit}");
+            assert_eq!(metadata(&damaged, &limits).unwrap(), options.metadata, "bit {bit}");
         }
     }
 }
@@ -90,10 +114,22 @@ fn a_short_file_cannot_ask_for_much() {
     let huge = enlarge([0xff, 0xff, 0x7f], [0xff, 0xff, 0x7f]);
     assert!(matches!(decode(&huge, &decoding()), Err(Error::Limits(_))));
     assert_eq!(probe(&huge).unwrap().width, (1 << 21) - 1);
+    // 16384 pixels a side: more than so few bytes may ask for, or too few for its tiles.
     let large = enlarge([0x80, 0x80, 1], [0x80, 0x80, 1]);
-    assert!(matches!(decode(&large, &decoding()), Err(Error::Format(_))));
-    let strict = DecodeOptions { limits: Limits { max_pixels: 255, ..Default::default() }, ..decoding() };
-    assert!(matches!(decode(&bytes, &strict), Err(Error::Limits(_))));
+    let with = |limits: Limits| decode(&large, &DecodeOptions { limits, ..decoding() });
+    assert!(matches!(with(Limits::default()), Err(Error::Limits(_))));
+    assert!(matches!(
+        with(Limits { max_pixels_per_byte: u64::MAX, ..Default::default() }),
+        Err(Error::Format(_))
+    ));
+    for limits in [
+        Limits { max_pixels: 255, ..Default::default() },
+        Limits { max_side: 15, ..Default::default() },
+        Limits { max_memory: 4000, ..Default::default() },
+    ] {
+        let result = decode(&bytes, &DecodeOptions { limits, ..decoding() });
+        assert!(matches!(result, Err(Error::Limits(_))), "{limits:?}");
+    }
 }
 
 #[test]
@@ -114,8 +150,8 @@ fn what_cannot_be_encoded_is_refused() {
         assert!(matches!(result, Err(Error::Parameter(_))), "{quality}");
     }
     assert!(matches!(encode(&picture(0, 4), &encoding(50.0)), Err(Error::Parameter(_))));
-    let alpha = DynamicImage::new_rgba8(4, 4);
-    assert!(matches!(encode(&alpha, &encoding(50.0)), Err(Error::Unsupported(_))));
+    let floats = DynamicImage::new_rgb32f(4, 4);
+    assert!(matches!(encode(&floats, &encoding(50.0)), Err(Error::Unsupported(_))));
 }
 
 proptest! {

@@ -37,6 +37,11 @@ pub fn run(jobs: &[Job], verb: &str, work: impl Fn(&Job) -> Result<String> + Syn
     }
 }
 
+/// A line about a file, with a line for each note.
+pub fn with_notes(line: String, notes: &[String]) -> String {
+    notes.iter().fold(line, |lines, note| lines + "\n  note: " + note)
+}
+
 /// Shown on a terminal only: indicatif draws nothing elsewhere.
 pub fn progress_bar(steps: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len}  {eta} left  {msg}")

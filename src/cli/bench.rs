@@ -57,9 +57,6 @@ pub struct BenchArgs {
     /// Time every codec, so many rounds; nothing else should run meanwhile
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "ROUNDS")]
     time: usize,
-    /// Turn pictures upright and drop their colour profile and metadata
-    #[arg(long)]
-    strip: bool,
     /// Where measurements are kept; the user's cache folder, if left out
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
@@ -175,7 +172,16 @@ impl BenchArgs {
     }
 
     fn load(&self, path: &Path) -> Result<DynamicImage> {
-        let read = || picture::read(&Input::File(path.into()), &fs::read(path)?, self.strip);
+        let read = || -> Result<DynamicImage> {
+            let pixels = picture::read_pixels(&Input::File(path.into()), &fs::read(path)?)?;
+            let known = matches!(pixels, DynamicImage::ImageRgb8(_) | DynamicImage::ImageLuma8(_));
+            ensure!(
+                known,
+                "colour type {:?}: only 8-bit RGB and grey pictures can be measured",
+                pixels.color()
+            );
+            Ok(pixels)
+        };
         read().with_context(|| format!("cannot measure on {}", path.display()))
     }
 

@@ -1,21 +1,21 @@
 //! `aecodec compare`: how close two pictures are.
 
 use std::fmt::Write as _;
-use std::io::Cursor;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use image::{DynamicImage, ImageDecoder, ImageReader, Rgb, RgbImage};
+use image::{DynamicImage, Rgb, RgbImage};
 use serde::Serialize;
 
+use aecodec::DecodeOptions;
 use aecodec::container::MAGIC;
 use aecodec::eval::{Judge, Metric, Scores};
-use aecodec::{DecodeOptions, Limits};
 
 use super::output::Output;
 use super::paths::Input;
-use super::{note, picture, print};
+use super::picture::{self, Picture};
+use super::{note, print};
 
 /// Compare two pictures by every metric
 ///
@@ -88,7 +88,8 @@ impl CompareArgs {
             (a, b) = (a.into_luma8().into(), b.into_luma8().into());
         }
         if let (Some(output), Some(format)) = (output, format) {
-            output.write(&picture::write(&difference(&a, &b, self.gain), format)?, self.force)?;
+            let mut drawn = Picture::from(difference(&a, &b, self.gain));
+            output.write(&picture::write(&mut drawn, format)?, self.force)?;
         }
         let apart = || a.as_bytes().iter().zip(b.as_bytes()).map(|(a, b)| a.abs_diff(*b));
         let report = Report {
@@ -108,39 +109,14 @@ impl CompareArgs {
 /// Any picture, upright.
 fn read(input: &Input) -> Result<DynamicImage> {
     let bytes = input.read()?;
-    if bytes.starts_with(&MAGIC) {
-        return Ok(aecodec::decode(&bytes, &DecodeOptions::default())?);
+    if !bytes.starts_with(&MAGIC) {
+        return picture::read_pixels(input, &bytes);
     }
-    let mut reader = ImageReader::new(Cursor::new(&bytes));
-    match input {
-        Input::File(path) => reader = with_format_of(reader, path),
-        Input::Stdin => {}
-    }
-    let mut reader = reader.with_guessed_format()?;
-    let limits = Limits::default();
-    let mut room = image::Limits::default();
-    room.max_image_width = Some(limits.max_side);
-    room.max_image_height = Some(limits.max_side);
-    room.max_alloc = Some(8 * limits.max_pixels);
-    reader.limits(room);
-    let mut decoder = reader.into_decoder()?;
-    let (width, height) = decoder.dimensions();
-    limits.check(width, height)?;
-    let orientation = decoder.orientation()?;
-    let mut picture = DynamicImage::from_decoder(decoder)?;
+    let options = DecodeOptions::default();
+    let orientation = aecodec::metadata(&bytes, &options.limits)?.orientation;
+    let mut picture = aecodec::decode(&bytes, &options)?;
     picture.apply_orientation(orientation);
     Ok(picture)
-}
-
-/// Formats that cannot be told from their first bytes are told from the name.
-fn with_format_of<R: std::io::BufRead + std::io::Seek>(
-    mut reader: ImageReader<R>,
-    path: &std::path::Path,
-) -> ImageReader<R> {
-    if let Ok(format) = image::ImageFormat::from_path(path) {
-        reader.set_format(format);
-    }
-    reader
 }
 
 /// PSNR of the opacity; nothing where both are opaque or the same.

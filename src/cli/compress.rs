@@ -7,8 +7,10 @@ use aecodec::EncodeOptions;
 use aecodec::codec::DEFAULT_QUALITY;
 use aecodec::eval::bits_per_pixel;
 
+use super::limits::LimitArgs;
 use super::paths::{Conversion, InputsOutput, Job, plan};
-use super::{batch, model, picture};
+use super::picture::{self, Picture};
+use super::{batch, model};
 
 /// Compress pictures
 #[derive(Debug, Args)]
@@ -23,16 +25,28 @@ pub struct CompressArgs {
     /// The model to encode with: a name, or a model file
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// Turn pictures upright and drop their colour profile and metadata
+    /// Compress alpha too, at this quality; it is kept without loss otherwise
+    #[arg(long, value_name = "0..100", value_parser = parse_quality)]
+    pub alpha_quality: Option<f32>,
+    /// Turn pictures upright and drop Exif and XMP; colour profiles stay, the
+    /// usual ones in short form
     #[arg(long)]
     pub strip: bool,
+    /// What a picture may cost
+    #[command(flatten)]
+    pub limits: LimitArgs,
 }
 
 impl CompressArgs {
     /// Compresses every input.
     pub fn run(self) -> Result<()> {
         let model = self.model.as_deref().map(model::load).transpose()?;
-        let options = EncodeOptions { quality: self.quality, model };
+        let options = EncodeOptions {
+            quality: self.quality,
+            alpha_quality: self.alpha_quality,
+            model,
+            ..EncodeOptions::default()
+        };
         let conversion = Conversion { wanted: picture::is_picture, what: "pictures", extension: "aec" };
         let jobs = plan(&self.io.inputs, &self.io.output, conversion)?;
         batch::run(&jobs, "compress", |job| self.compress(job, &options))
@@ -41,17 +55,19 @@ impl CompressArgs {
     fn compress(&self, job: &Job, options: &EncodeOptions) -> Result<String> {
         job.output.check(self.io.force)?;
         let bytes = job.input.read()?;
-        let picture = picture::read(&job.input, &bytes, self.strip)?;
-        let coded = aecodec::encode(&picture, options)?;
+        let Picture { pixels, metadata, notes } =
+            picture::read(&job.input, &bytes, &self.limits.limits(), self.strip)?;
+        let coded = aecodec::encode(&pixels, &EncodeOptions { metadata, ..options.clone() })?;
         job.output.write(&coded, self.io.force)?;
-        Ok(format!(
+        let line = format!(
             "{}: {} bytes, {:.3} bpp, {:.1} % of {}",
             job.output,
             coded.len(),
-            bits_per_pixel(coded.len() as u64, picture.width(), picture.height()),
+            bits_per_pixel(coded.len() as u64, pixels.width(), pixels.height()),
             100.0 * coded.len() as f64 / bytes.len() as f64,
             job.input,
-        ))
+        );
+        Ok(batch::with_notes(line, &notes))
     }
 }
 

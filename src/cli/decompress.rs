@@ -7,8 +7,10 @@ use clap::Args;
 
 use aecodec::DecodeOptions;
 
+use super::limits::LimitArgs;
 use super::paths::{Conversion, InputsOutput, Job, plan};
-use super::{batch, model, picture};
+use super::picture::{self, Picture};
+use super::{batch, model};
 
 /// Decompress .aec files; the output's extension says in which format
 #[derive(Debug, Args)]
@@ -20,13 +22,16 @@ pub struct DecompressArgs {
     /// The model file of pictures whose model this build lacks
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
+    /// What a picture may cost
+    #[command(flatten)]
+    pub limits: LimitArgs,
 }
 
 impl DecompressArgs {
     /// Decompresses every input.
     pub fn run(self) -> Result<()> {
         let models = self.model.as_deref().map(model::read).transpose()?.into_iter().collect();
-        let options = DecodeOptions { models, ..DecodeOptions::default() };
+        let options = DecodeOptions { models, limits: self.limits.limits() };
         let conversion = Conversion { wanted: is_aec, what: ".aec files", extension: "png" };
         let jobs = plan(&self.io.inputs, &self.io.output, conversion)?;
         batch::run(&jobs, "decompress", |job| self.decompress(job, &options))
@@ -35,9 +40,13 @@ impl DecompressArgs {
     fn decompress(&self, job: &Job, options: &DecodeOptions) -> Result<String> {
         let format = picture::output_format(&job.output)?;
         job.output.check(self.io.force)?;
-        let picture = aecodec::decode(&job.input.read()?, options)?;
-        job.output.write(&picture::write(&picture, format)?, self.io.force)?;
-        Ok(format!("{}: {}x{} from {}", job.output, picture.width(), picture.height(), job.input))
+        let bytes = job.input.read()?;
+        let metadata = aecodec::metadata(&bytes, &options.limits)?;
+        let mut picture = Picture { pixels: aecodec::decode(&bytes, options)?, metadata, notes: Vec::new() };
+        job.output.write(&picture::write(&mut picture, format)?, self.io.force)?;
+        let (width, height) = (picture.pixels.width(), picture.pixels.height());
+        let line = format!("{}: {width}x{height} from {}", job.output, job.input);
+        Ok(batch::with_notes(line, &picture.notes))
     }
 }
 

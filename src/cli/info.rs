@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use image::DynamicImage;
 use serde::Serialize;
 
 use aecodec::eval::bits_per_pixel;
@@ -13,7 +14,8 @@ use aecodec::{Colour, DecodeOptions};
 use super::heat_map;
 use super::output::Output;
 use super::paths::Input;
-use super::{model, picture, print};
+use super::picture::{self, Picture};
+use super::{model, print};
 
 /// Show what an .aec file holds
 #[derive(Debug, Args)]
@@ -83,7 +85,8 @@ fn write_map(bytes: &[u8], options: &DecodeOptions, output: &Output, force: bool
     output.check(force)?;
     let map = aecodec::codec::bit_map(bytes, options)?;
     let decoded = aecodec::decode(bytes, options)?;
-    output.write(&picture::write(&heat_map::draw(&map, &decoded).into(), format)?, force)?;
+    let mut drawn = Picture::from(DynamicImage::from(heat_map::draw(&map, &decoded)));
+    output.write(&picture::write(&mut drawn, format)?, force)?;
     let (from, to) = heat_map::range(&map);
     Ok(MapReport {
         file: output.to_string(),
@@ -104,6 +107,8 @@ fn report(input: &Input, bytes: &[u8]) -> Result<Report> {
         colour: match info.colour {
             Colour::Rgb8 => "rgb8",
             Colour::Grey8 => "grey8",
+            Colour::Rgb16 => "rgb16",
+            Colour::Grey16 => "grey16",
         },
         quality_index: info.quality.0,
         model: info.model_name,

@@ -2,7 +2,7 @@
 //!
 //! [`paths`] turns arguments into jobs, [`batch`] runs them side by side,
 //! [`picture`] reads and writes pictures, [`output`] writes whole files or none,
-//! [`model`] finds models.
+//! [`model`] finds models, [`limits`] says what a picture may cost.
 
 mod batch;
 mod bench;
@@ -11,6 +11,7 @@ mod compress;
 mod decompress;
 mod heat_map;
 mod info;
+mod limits;
 mod meter;
 mod model;
 mod output;

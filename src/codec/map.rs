@@ -1,5 +1,6 @@
 //! Where the bits of a file went.
 
+use super::decode::check_limits;
 use super::latents::{Quantiser, Symbols, walk};
 use super::options::DecodeOptions;
 use super::prepared::{self, PreparedModel};
@@ -26,13 +27,13 @@ pub struct BitMap {
     pub hyper_latents: f64,
 }
 
-/// Reads the symbols of a file and adds up what each costs under its
+/// Reads the symbols of a file's colours, not of its alpha, and adds up what each costs under its
 /// distribution. The sums are those of an ideal coder; the real one adds about
 /// 0.2 % and a few bytes a tile.
 pub fn bit_map(bytes: &[u8], options: &DecodeOptions) -> Result<BitMap> {
     let container = Container::read(bytes)?;
     let header = &container.header;
-    options.limits.check(header.width, header.height)?;
+    check_limits(&container, &options.limits)?;
     let grid = TileGrid::new(header.width, header.height);
     let streams = split_streams(container.latents, grid.count())?;
     let model = prepared::find(header.model, &options.models)?;
@@ -57,6 +58,7 @@ pub fn bit_map(bytes: &[u8], options: &DecodeOptions) -> Result<BitMap> {
         map.hyper_latents += symbols.hyper_latents;
         checksum.combine(&symbols.reader.finish()?);
     }
+    checksum.update(container.alpha.unwrap_or_default());
     if checksum.finalize() != container.checksum {
         return Err(Error::Format("the checksum of the latents does not match".into()));
     }

@@ -7,8 +7,10 @@
 //!
 //! Both directions walk a tile's latents with the same code, see `latents`.
 
+mod alpha;
 mod decode;
 mod encode;
+mod hidden;
 mod latents;
 mod map;
 mod options;
@@ -16,7 +18,7 @@ mod pixels;
 mod prepared;
 mod tensors;
 
-pub use decode::{Info, decode, probe};
+pub use decode::{Info, decode, metadata, probe};
 pub use encode::encode;
 pub use map::{BitMap, bit_map};
 pub use options::{DEFAULT_QUALITY, DecodeOptions, EncodeOptions};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::prepared::PreparedModel;
+use crate::container::Metadata;
 use crate::limits::Limits;
 
 /// The quality of [`EncodeOptions::default`].
@@ -13,13 +14,22 @@ pub const DEFAULT_QUALITY: f32 = 50.0;
 pub struct EncodeOptions {
     /// From 0, the smallest file, to 100, the best picture. Fractions count.
     pub quality: f32,
+    /// The same for alpha; without one, alpha is kept without loss.
+    pub alpha_quality: Option<f32>,
     /// The model; without one, the default of this build.
     pub model: Option<Arc<PreparedModel>>,
+    /// What the file carries beside the pixels.
+    pub metadata: Metadata,
 }
 
 impl Default for EncodeOptions {
     fn default() -> Self {
-        EncodeOptions { quality: DEFAULT_QUALITY, model: None }
+        EncodeOptions {
+            quality: DEFAULT_QUALITY,
+            alpha_quality: None,
+            model: None,
+            metadata: Metadata::default(),
+        }
     }
 }
 

@@ -19,7 +19,7 @@ fn tiny() -> Model {
 
 fn options(model: &Arc<PreparedModel>, quality: f32) -> (EncodeOptions, DecodeOptions) {
     (
-        EncodeOptions { quality, model: Some(Arc::clone(model)) },
+        EncodeOptions { quality, model: Some(Arc::clone(model)), ..Default::default() },
         DecodeOptions { models: vec![Arc::clone(model)], ..Default::default() },
     )
 }
@@ -37,8 +37,10 @@ fn picture(width: u32, height: u32) -> DynamicImage {
 fn round_trip(model: &Arc<PreparedModel>, picture: &DynamicImage, quality: f32) {
     let (encoding, decoding) = options(model, quality);
     let bytes = encode(picture, &encoding).unwrap();
-    let (header, tiles) = encode_tiles(picture, &encoding).unwrap();
-    let expected = synthesise(model, &header, tiles.into_iter().map(|tile| tile.y_hat).collect()).unwrap();
+    let header = crate::container::Container::read(&bytes).unwrap().header;
+    let tiles = encode_tiles(picture, model, header.quality).unwrap();
+    let y_hats = tiles.into_iter().map(|tile| tile.y_hat).collect();
+    let expected = synthesise(model, &header, header.quality, header.colour, y_hats).unwrap();
     assert!(decode(&bytes, &decoding).unwrap() == expected, "{}x{}", picture.width(), picture.height());
     assert_eq!(expected.color(), picture.color());
 }
@@ -69,6 +71,94 @@ fn several_tiles_and_grey_survive() {
     round_trip(&model, &picture(1100, 40), 60.0);
     round_trip(&model, &picture(1030, 1050), 20.0);
     round_trip(&model, &GrayImage::from_fn(70, 50, |x, y| [(x * y) as u8].into()).into(), 80.0);
+}
+
+/// A picture of every type that can be coded, with all kinds of alpha.
+fn types() -> Vec<DynamicImage> {
+    let mut rgba = picture(75, 40).to_rgba8();
+    for (x, y, pixel) in rgba.enumerate_pixels_mut() {
+        pixel[3] = [0, 255, (x * 9) as u8, (y * 17) as u8][(x / 10 + y / 10) as usize % 4];
+    }
+    let rgba = DynamicImage::from(rgba);
+    let mut deep = rgba.to_rgba16();
+    deep.pixels_mut().for_each(|pixel| pixel[3] = pixel[3].saturating_sub(pixel[0] >> 9));
+    let deep = DynamicImage::from(deep);
+    vec![
+        rgba.to_luma8().into(),
+        rgba.to_luma_alpha8().into(),
+        rgba.to_rgb8().into(),
+        deep.to_luma16().into(),
+        deep.to_luma_alpha16().into(),
+        deep.to_rgb16().into(),
+        rgba,
+        deep,
+    ]
+}
+
+#[test]
+fn every_type_comes_back_with_its_alpha() {
+    let model = PreparedModel::new(tiny(), ID);
+    let (encoding, decoding) = options(&model, 90.0);
+    for picture in types() {
+        let decoded = decode(&encode(&picture, &encoding).unwrap(), &decoding).unwrap();
+        assert_eq!(decoded.color(), picture.color());
+        let alpha = |picture: &DynamicImage| picture.to_rgba16().pixels().map(|p| p[3]).collect::<Vec<_>>();
+        assert!(alpha(&decoded) == alpha(&picture), "{:?}", picture.color());
+        if picture.color().has_alpha() {
+            let lossy = EncodeOptions { alpha_quality: Some(30.0), ..encoding.clone() };
+            let bytes = encode(&picture, &lossy).unwrap();
+            let decoded = decode(&bytes, &decoding).unwrap();
+            assert_eq!(decoded.color(), picture.color());
+            let colours = |picture: DynamicImage| picture.to_rgb16();
+            let kept = decode(&encode(&picture, &encoding).unwrap(), &decoding).unwrap();
+            assert!(colours(decoded) == colours(kept), "lossy alpha changes no colour");
+        }
+    }
+}
+
+#[test]
+fn alpha_that_says_nothing_costs_nothing() {
+    let (encoding, _) = options(&PreparedModel::new(tiny(), ID), 70.0);
+    for picture in types().into_iter().filter(|picture| !picture.color().has_alpha()) {
+        let opaque: DynamicImage = match picture.color() {
+            image::ColorType::L8 => picture.to_luma_alpha8().into(),
+            image::ColorType::Rgb8 => picture.to_rgba8().into(),
+            image::ColorType::L16 => picture.to_luma_alpha16().into(),
+            _ => picture.to_rgba16().into(),
+        };
+        assert!(encode(&opaque, &encoding).unwrap() == encode(&picture, &encoding).unwrap());
+    }
+}
+
+#[test]
+fn hidden_colours_cost_nothing() {
+    let (encoding, _) = options(&PreparedModel::new(tiny(), ID), 70.0);
+    let visible = |x: u32, y: u32| (x / 20 + y / 20).is_multiple_of(2);
+    let with_hidden = |hidden: fn(u32) -> u8| {
+        let mut rgba = picture(100, 60).to_rgba8();
+        for (x, y, pixel) in rgba.enumerate_pixels_mut().filter(|(x, y, _)| !visible(*x, *y)) {
+            pixel.0 = [hidden(x * 31 + y), hidden(x + y * 57), hidden(x * y), 0];
+        }
+        encode(&rgba.into(), &encoding).unwrap()
+    };
+    assert!(with_hidden(|v| (v * 77) as u8) == with_hidden(|_| 0));
+}
+
+#[test]
+fn metadata_is_carried_and_changes_no_pixel() {
+    let (mut encoding, decoding) = options(&PreparedModel::new(tiny(), ID), 70.0);
+    let plain = encode(&picture(30, 20), &encoding).unwrap();
+    encoding.metadata = crate::Metadata {
+        icc: Some(vec![1; 300]),
+        orientation: image::metadata::Orientation::Rotate270,
+        ..Default::default()
+    };
+    let carrying = encode(&picture(30, 20), &encoding).unwrap();
+    assert_eq!(metadata(&carrying, &decoding.limits).unwrap(), encoding.metadata);
+    assert!(metadata(&plain, &decoding.limits).unwrap().is_empty());
+    assert!(decode(&carrying, &decoding).unwrap() == decode(&plain, &decoding).unwrap());
+    let strict = crate::Limits { max_metadata: 299, ..Default::default() };
+    assert!(matches!(metadata(&carrying, &strict), Err(crate::Error::Limits(_))));
 }
 
 #[test]

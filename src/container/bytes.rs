@@ -21,6 +21,11 @@ impl<'a> Reader<'a> {
         self.rest.len()
     }
 
+    /// All bytes that are left, without taking them.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// The next `count` bytes.
     pub fn take(&mut self, count: usize) -> Result<&'a [u8]> {
         let (taken, rest) = self
@@ -57,6 +62,20 @@ impl<'a> Reader<'a> {
         }
         Err(Error::Format("a number that is too large or not in its shortest form".into()))
     }
+}
+
+/// Appends a chunk: its type, its length, its payload.
+pub(super) fn push_chunk(out: &mut Vec<u8>, kind: u8, payload: &[u8]) -> Result<()> {
+    out.push(kind);
+    push_varint(out, chunk_length(payload.len())?);
+    out.extend(payload);
+    Ok(())
+}
+
+/// A length as the format holds it.
+pub(super) fn chunk_length(length: usize) -> Result<u32> {
+    u32::try_from(length)
+        .map_err(|_| Error::Limits(format!("a chunk of {length} bytes, the format's limit is 2^32")))
 }
 
 /// Appends what [`Reader::varint`] reads.

@@ -10,14 +10,50 @@ pub const MAGIC: [u8; 4] = *b"\xAEAEC";
 pub const VERSION: u8 = 1;
 /// The flag bits that hold the colour type.
 const COLOUR_FLAGS: u8 = 0b0000_0011;
+/// The flag of 16 bits a sample.
+const DEEP_FLAG: u8 = 0b0000_0100;
+/// The flag of an alpha plane.
+const ALPHA_FLAG: u8 = 0b0000_1000;
 
-/// What the pixels are.
+/// What the pixels are, beside alpha.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Colour {
     /// Red, green and blue, 8 bits each.
     Rgb8,
     /// Grey, 8 bits.
     Grey8,
+    /// Red, green and blue, 16 bits each.
+    Rgb16,
+    /// Grey, 16 bits.
+    Grey16,
+}
+
+impl Colour {
+    /// Samples of a pixel, without alpha.
+    pub fn channels(self) -> usize {
+        match self {
+            Colour::Rgb8 | Colour::Rgb16 => 3,
+            Colour::Grey8 | Colour::Grey16 => 1,
+        }
+    }
+
+    /// Bits of a sample, alpha's too.
+    pub fn bits(self) -> u8 {
+        match self {
+            Colour::Rgb8 | Colour::Grey8 => 8,
+            Colour::Rgb16 | Colour::Grey16 => 16,
+        }
+    }
+
+    /// Its flags.
+    fn flags(self) -> u8 {
+        match self {
+            Colour::Rgb8 => 0,
+            Colour::Grey8 => 1,
+            Colour::Rgb16 => DEEP_FLAG,
+            Colour::Grey16 => DEEP_FLAG | 1,
+        }
+    }
 }
 
 /// The fixed fields.
@@ -29,6 +65,8 @@ pub struct Header {
     pub height: u32,
     /// What the pixels are.
     pub colour: Colour,
+    /// Whether there is an alpha plane.
+    pub alpha: bool,
     /// The quality the latents were quantised at.
     pub quality: QualityIndex,
     /// The model that decodes the file.
@@ -40,10 +78,7 @@ impl Header {
     pub(super) fn write(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.push(VERSION);
-        out.push(match self.colour {
-            Colour::Rgb8 => 0,
-            Colour::Grey8 => 1,
-        });
+        out.push(self.colour.flags() | if self.alpha { ALPHA_FLAG } else { 0 });
         push_varint(&mut out, self.width);
         push_varint(&mut out, self.height);
         out.push(self.quality.0);
@@ -62,14 +97,17 @@ impl Header {
             )));
         }
         let flags = reader.u8()?;
-        if flags & !COLOUR_FLAGS != 0 {
+        if flags & !(COLOUR_FLAGS | DEEP_FLAG | ALPHA_FLAG) != 0 {
             return Err(Error::Unsupported(format!("flags {flags:#010b}")));
         }
-        let colour = match flags & COLOUR_FLAGS {
-            0 => Colour::Rgb8,
-            1 => Colour::Grey8,
-            other => return Err(Error::Unsupported(format!("colour type {other}"))),
+        let colour = match (flags & COLOUR_FLAGS, flags & DEEP_FLAG != 0) {
+            (0, false) => Colour::Rgb8,
+            (1, false) => Colour::Grey8,
+            (0, true) => Colour::Rgb16,
+            (1, true) => Colour::Grey16,
+            (other, _) => return Err(Error::Unsupported(format!("colour type {other}"))),
         };
+        let alpha = flags & ALPHA_FLAG != 0;
         let width = reader.varint()?;
         let height = reader.varint()?;
         if width == 0 || height == 0 {
@@ -77,6 +115,6 @@ impl Header {
         }
         let quality = QualityIndex(reader.u8()?);
         let model = ModelId(reader.array()?);
-        Ok(Header { width, height, colour, quality, model })
+        Ok(Header { width, height, colour, alpha, quality, model })
     }
 }

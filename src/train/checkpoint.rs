@@ -42,6 +42,12 @@ fn parse_arch(text: &str) -> Option<Arch> {
 }
 
 impl Checkpoint {
+    /// A run that starts from `weights`, with a fresh optimiser.
+    pub fn start(arch: Arch, weights: BTreeMap<String, Vec<f32>>) -> Checkpoint {
+        let states = weights.iter().map(|(name, w)| (name.clone(), State::new(w, 0))).collect();
+        Checkpoint { arch, step: 0, seconds: 0.0, weights, states }
+    }
+
     /// Writes the checkpoint beside its final name, then renames it, so that a
     /// kill or a full disk leaves the old one.
     pub fn save(&self, folder: &Path) -> Result<()> {

@@ -26,6 +26,9 @@ pub struct TrainArgs {
     /// Side of a crop in pixels, a multiple of 64
     #[arg(long, default_value_t = 192)]
     pub crop: usize,
+    /// Share of the crops whose colours are mixed at random, so that saturated colours are no surprise
+    #[arg(long, default_value_t = 0.04)]
+    pub false_colours: f64,
     /// Peak learning rate
     #[arg(long, default_value_t = 1e-3)]
     pub lr: f64,
@@ -56,7 +59,10 @@ pub struct TrainArgs {
     /// Stop after this step, wherever the schedule is; the run can go on later
     #[arg(long)]
     pub stop_after: Option<u64>,
-    /// Let a run with fewer latents than --latents grow to it
+    /// Start a new run from this model file (`.aem`) instead of the KLT
+    #[arg(long)]
+    pub from: Option<PathBuf>,
+    /// Let a run (or the model of --from) with fewer latents or blocks grow to what is asked for
     #[arg(long)]
     pub grow: bool,
     /// C: channels of the transforms at 1/8

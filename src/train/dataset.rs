@@ -27,6 +27,8 @@ pub struct Dataset {
     pictures: Vec<Picture>,
     /// Running sums of the pictures' areas, to draw crops evenly over pixels.
     areas: Vec<u64>,
+    /// Share of the crops in false colours.
+    false_colours: f64,
 }
 
 /// The picture files of a folder, in name order.
@@ -51,8 +53,9 @@ pub fn load(path: &Path) -> Result<Picture> {
 
 impl Dataset {
     /// Decodes every picture of `folder` that is at least `side` on both sides.
-    /// What cannot be read or is too small is skipped and counted on stderr.
-    pub fn open(folder: &Path, side: usize) -> Result<Dataset> {
+    /// What cannot be read or is too small is skipped and counted on stderr. A
+    /// share `false_colours` of the crops has its colours mixed at random.
+    pub fn open(folder: &Path, side: usize, false_colours: f64) -> Result<Dataset> {
         let files = picture_files(folder)?;
         let loaded: Vec<Result<Picture>> = files.par_iter().map(|path| load(path)).collect();
         let (mut unreadable, mut small) = (0, 0);
@@ -83,7 +86,7 @@ impl Dataset {
             "{} pictures in memory, {unreadable} unreadable, {small} smaller than {side} pixels",
             pictures.len()
         );
-        Ok(Dataset { pictures, areas })
+        Ok(Dataset { pictures, areas, false_colours })
     }
 
     /// The batch of step `step`: the same for the same seed, whatever was drawn before.
@@ -120,6 +123,9 @@ impl Dataset {
             crop = shrink(&crop, source, side);
         }
         let (flip, turn, transpose) = (rng.random_bool(0.5), rng.random_bool(0.5), rng.random_bool(0.5));
+        if rng.random_bool(self.false_colours) {
+            false_colours(rng, &mut crop);
+        }
         let mut out = Vec::with_capacity(side * side * 3);
         for y in 0..side {
             for x in 0..side {
@@ -130,6 +136,19 @@ impl Dataset {
             }
         }
         out
+    }
+}
+
+/// Mixes the colour channels at random, far beyond what photographs show, so
+/// that the networks have met saturated and inverted colours.
+fn false_colours(rng: &mut StdRng, rgb: &mut [u8]) {
+    let mix: [[f32; 3]; 3] = std::array::from_fn(|_| std::array::from_fn(|_| rng.random_range(-1.5..1.5)));
+    for pixel in rgb.chunks_exact_mut(3) {
+        let p: [f32; 3] = std::array::from_fn(|i| f32::from(pixel[i]) - 128.0);
+        for (out, row) in pixel.iter_mut().zip(&mix) {
+            let v: f32 = row.iter().zip(&p).map(|(m, p)| m * p).sum();
+            *out = (v + 128.5).clamp(0.0, 255.0) as u8;
+        }
     }
 }
 

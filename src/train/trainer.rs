@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
@@ -15,13 +16,14 @@ use super::checkpoint::Checkpoint;
 use super::config::TrainArgs;
 use super::dataset::Dataset;
 use super::grow::grow;
+use super::import::import;
 use super::kernels::Geometry;
 use super::model::{Batch, CodecModel, numbers};
 use super::net::Layout;
-use super::optimizer::{Method, Optimizer, Settings, State, matrices};
+use super::optimizer::{Method, Optimizer, Settings, matrices};
 use super::quantize::Rounding;
 use super::{klt, validate};
-use crate::model::Part;
+use crate::model::{Model, Part};
 
 /// The step tables' learning rate relative to the weights'.
 const TABLE_LR: f64 = 5.0;
@@ -48,9 +50,12 @@ fn run(args: &TrainArgs, stop: &AtomicBool) -> Result<()> {
     if args.batch == 0 || args.workers == 0 || !args.batch.is_multiple_of(args.workers) {
         bail!("--batch {} cannot be shared among {} workers", args.batch, args.workers);
     }
+    if !(0.0..=1.0).contains(&args.false_colours) {
+        bail!("--false-colours {} is not from 0 to 1", args.false_colours);
+    }
     std::fs::create_dir_all(&args.run)
         .with_context(|| format!("cannot make the folder {}", args.run.display()))?;
-    let data = Dataset::open(&args.data, args.crop)?;
+    let data = Dataset::open(&args.data, args.crop, args.false_colours)?;
     let val = match &args.val {
         Some(folder) => validate::pictures(folder, 16)?,
         None => Vec::new(),
@@ -59,29 +64,20 @@ fn run(args: &TrainArgs, stop: &AtomicBool) -> Result<()> {
     // ---- a new run, or an old one
     let arch = args.arch();
     let model = CodecModel::new(arch.clone(), args.seed)?;
-    let start_from_klt = || {
-        let crops = (0..32).map(|i| data.batch(args.seed ^ 0x5eed, i, 8, args.crop)).collect();
-        klt::start(&model, &klt::sample(crops))
+    let sample = || klt::sample((0..32).map(|i| data.batch(args.seed ^ 0x5eed, i, 8, args.crop)).collect());
+    let (found, origin) = match (Checkpoint::load(&args.run)?, &args.from) {
+        (None, Some(path)) => (Some(start_from(path)?), path),
+        (found, _) => (found, &args.run),
     };
-    let run = match Checkpoint::load(&args.run)? {
+    let other = found.as_ref().is_none_or(|found| found.arch != arch);
+    let run = match found {
         Some(old) if old.arch == arch => old,
-        Some(old) if args.grow => {
-            start_from_klt()?;
-            grow(old, &model)?
-        }
-        Some(old) => {
-            bail!("{} holds a run of another architecture: {:?}", args.run.display(), old.arch)
-        }
+        Some(old) if args.grow => grow(old, &model, &sample())?,
+        Some(old) => bail!("{} holds a run of another architecture: {:?}", origin.display(), old.arch),
         None => {
-            start_from_klt()?;
+            klt::start(&model, &sample())?;
             let weights = model.vars.iter().map(|(name, var)| Ok((name.clone(), numbers(var)?)));
-            Checkpoint {
-                arch: arch.clone(),
-                step: 0,
-                seconds: 0.0,
-                weights: weights.collect::<candle_core::Result<_>>()?,
-                states: BTreeMap::new(),
-            }
+            Checkpoint::start(arch.clone(), weights.collect::<candle_core::Result<_>>()?)
         }
     };
     let Checkpoint { mut weights, mut states, mut step, seconds: before, .. } = run;
@@ -92,11 +88,15 @@ fn run(args: &TrainArgs, stop: &AtomicBool) -> Result<()> {
         Part::ALL.iter().map(|part| (part.name().to_string(), Layout::new(&arch.layers(*part)))).collect();
     for (name, w) in &weights {
         let count = layouts.get(name).map_or(0, |layout| matrices(&layout.slots).len());
-        let state = states.entry(name.clone()).or_insert_with(|| State::new(w, count));
+        let state = states.get_mut(name).with_context(|| format!("no optimiser state of {name}"))?;
         state.sides.resize(count, Default::default());
         set_var(&model.vars[name], w)?;
     }
     let kmac: f64 = Part::ALL.iter().map(|part| arch.macs_per_pixel(*part)).sum::<f64>() / 1000.0;
+    if (step == 0 || other) && !val.is_empty() {
+        let points = validate::run(&model, &val)?;
+        eprintln!("{}", validate::describe(step, before, &points));
+    }
     eprintln!(
         "{} parameters, {:.2} kMAC/pixel in all, {:.2} in the decoder",
         weights.values().map(Vec::len).sum::<usize>(),
@@ -200,6 +200,13 @@ fn run(args: &TrainArgs, stop: &AtomicBool) -> Result<()> {
             window = Window::new();
         }
     }
+}
+
+/// A run whose weights are those of a model file.
+fn start_from(path: &Path) -> Result<Checkpoint> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let model = Model::read(&bytes).with_context(|| path.display().to_string())?;
+    import(&model).with_context(|| path.display().to_string())
 }
 
 /// Keeps freed memory with the process (candle allocates afresh for every

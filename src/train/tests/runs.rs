@@ -7,9 +7,11 @@ use clap::Parser;
 
 use crate::model::Model;
 use crate::train::checkpoint::Checkpoint;
+use crate::train::import::import;
+use crate::train::model::CodecModel;
 use crate::train::optimizer::Method;
 use crate::train::release::release;
-use crate::train::{ExportArgs, TrainArgs, trainer};
+use crate::train::{ExportArgs, TrainArgs, trainer, validate};
 
 fn train(args: &TrainArgs) -> anyhow::Result<()> {
     trainer::train(args, &AtomicBool::new(false))
@@ -51,6 +53,7 @@ fn args(data: &Path, run: &Path, steps: u64) -> TrainArgs {
     // The schedule depends on the number of steps; a constant rate makes runs of different lengths comparable.
     args.decay_from = 0.999;
     args.lr = 2e-3;
+    args.false_colours = 0.0;
     args
 }
 
@@ -127,6 +130,34 @@ fn a_run_grows_more_latents_and_keeps_what_it_knew() {
     assert_eq!(before[..32], after[..32]);
     assert_eq!(before[32..], after[48..80]);
     assert_eq!(old.states["h_a"].m.len() + 16 * 16, new.states["h_a"].m.len());
+    // The new latents carry what the old ones could not, before any training.
+    let best = |c: &Checkpoint| look(c, folder.path()).pop().unwrap();
+    let (before, after) = (best(&old), best(&new));
+    assert!(after.psnr_rgb > before.psnr_rgb + 0.2, "{before:?} {after:?}");
+}
+
+#[test]
+fn new_blocks_change_nothing_before_they_are_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    pictures(folder.path());
+    let run = folder.path().join("run");
+    train(&args(folder.path(), &run, 20)).unwrap();
+    let old = Checkpoint::load(&run).unwrap().unwrap();
+    let mut deeper = args(folder.path(), &run, 20);
+    (deeper.analysis_blocks, deeper.synthesis_blocks, deeper.grow) = (2, 3, true);
+    train(&deeper).unwrap();
+    let new = Checkpoint::load(&run).unwrap().unwrap();
+    for (a, b) in look(&old, folder.path()).iter().zip(look(&new, folder.path())) {
+        assert!((a.bpp - b.bpp).abs() < 1e-6 && (a.psnr_rgb - b.psnr_rgb).abs() < 1e-4, "{a:?} {b:?}");
+    }
+    deeper.synthesis_blocks = 1;
+    assert!(format!("{:#}", train(&deeper).unwrap_err()).contains("can only grow"));
+}
+
+/// The averaged weights of a run on the validation picture.
+fn look(checkpoint: &Checkpoint, folder: &Path) -> Vec<validate::Point> {
+    let pictures = validate::pictures(&folder.join("val"), 1).unwrap();
+    validate::run(&CodecModel::averaged(checkpoint).unwrap(), &pictures).unwrap()
 }
 
 #[test]
@@ -149,7 +180,21 @@ fn an_exported_model_codes_like_the_float_network() {
         assert!((loss.psnr - loss.float_psnr).abs() < 0.05, "{} dB, float {}", loss.psnr, loss.float_psnr);
         assert!((rate - 1.0).abs() < 0.05, "{} bpp, float {}", loss.bpp, loss.float_bpp);
     }
-    assert_eq!(Model::read(&std::fs::read(output).unwrap()).unwrap().name, "tiny");
+    let model = Model::read(&std::fs::read(&output).unwrap()).unwrap();
+    assert_eq!(model.name, "tiny");
+
+    // The integers lead back to floats that compute the same.
+    let trained = look(&Checkpoint::load(&export.run).unwrap().unwrap(), folder.path());
+    let imported = look(&import(&model).unwrap(), folder.path());
+    for (a, b) in trained.iter().zip(&imported) {
+        assert!((b.bpp / a.bpp - 1.0).abs() < 0.01, "{a:?} {b:?}");
+        assert!((b.psnr_rgb - a.psnr_rgb).abs() < 0.02, "{a:?} {b:?}");
+    }
+    // A new run can start there, and grow at once.
+    let again = folder.path().join("again");
+    let start = TrainArgs { from: Some(output), grow: true, latents: 48, ..args(folder.path(), &again, 1) };
+    train(&start).unwrap();
+    assert_eq!(Checkpoint::load(&again).unwrap().unwrap().arch.latents, 48);
 }
 
 #[test]
