@@ -334,6 +334,21 @@ fn the_report_works_in_a_browser() {
     }
 }
 
+/// The figures that people read are those of the run that is kept.
+#[test]
+fn documents_say_what_the_run_says() {
+    use aecodec::eval::Run;
+    use aecodec::eval::report::{markdown, plot};
+    let at = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    let text = |name: &str| fs::read_to_string(at(name)).unwrap();
+    let run = Run::read(&at("docs/results/kodak.json")).unwrap();
+    let how = "run `aecodec results` as docs/measuring.md says";
+    assert!(text("docs/results.md") == markdown::results(&run, "results/kodak.json").unwrap(), "{how}");
+    assert!(text("docs/results/kodak.svg") == plot::plot(&run), "{how}");
+    let figures = markdown::readme(&run, "docs/results/kodak.svg", "docs/results.md").unwrap();
+    assert!(text("README.md") == markdown::replace_figures(&text("README.md"), &figures).unwrap(), "{how}");
+}
+
 #[test]
 fn pictures_are_compared_by_every_metric() {
     let folder = folder();

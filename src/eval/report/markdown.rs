@@ -32,7 +32,7 @@ pub fn readme(run: &Run, plot: &str, details: &str) -> Result<String> {
     let anchor_name = label(run, anchor);
     let _ = writeln!(
         out,
-        "{} pictures ({}), real files, measured on {} with `aecodec bench`. Bits against\n{anchor_name} at equal PSNR-RGB (BD-rate of each picture, then the mean): **{} %**{}.\n",
+        "{} pictures ({}), real files, measured on {} with `aecodec bench`.\nBits against {anchor_name}\nat equal PSNR-RGB, the mean of each picture's BD-rate: **{} %**{}.\n",
         run.pictures.len(),
         run.set,
         run.date,
