@@ -624,30 +624,3 @@ fn a_reader_that_leaves_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
-
-#[test]
-fn bench_writes_a_row_for_each_measurement() {
-    let folder = folder();
-    let pictures = folder.path().join("in");
-    fs::create_dir(&pictures).unwrap();
-    fs::copy(bikes(), pictures.join("bikes.png")).unwrap();
-    fs::copy(grey(), pictures.join("grey.png")).unwrap();
-    let (csv, json) = (folder.path().join("a.csv"), folder.path().join("a.json"));
-    aecodec()
-        .args(["bench", "--qualities", "10,50,90", "--csv"])
-        .arg(&csv)
-        .arg("--json")
-        .arg(&json)
-        .arg(&pictures)
-        .env("PATH", "") // without OpenJPEG, which may or may not be there
-        .assert()
-        .success()
-        .stdout(contains("PSNR-RGB").and(contains("aecodec")))
-        .stderr(contains("without OpenJPEG"));
-    let csv = fs::read_to_string(csv).unwrap();
-    assert_eq!(csv.lines().count(), 1 + 2 * 3, "{csv}");
-    assert!(csv.starts_with("codec,setting,image,width,height,bytes,bpp,psnr_rgb,psnr_y"), "{csv}");
-    let json: serde_json::Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
-    assert_eq!(json["rows"].as_array().unwrap().len(), 6);
-    assert_eq!(json["summary"]["averages"].as_array().unwrap().len(), 3);
-}

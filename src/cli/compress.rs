@@ -5,7 +5,7 @@ use clap::Args;
 
 use aecodec::EncodeOptions;
 use aecodec::codec::{DEFAULT_EFFORT, DEFAULT_QUALITY, MAX_EFFORT};
-use aecodec::eval::sweep::bits_per_pixel;
+use aecodec::eval::bits_per_pixel;
 
 use super::limits::LimitArgs;
 use super::paths::{Conversion, InputsOutput, Job, plan};

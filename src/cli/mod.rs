@@ -8,15 +8,18 @@
 mod assets;
 mod batch;
 mod bench;
-mod bench_report;
+mod compare;
 mod compress;
 mod decompress;
+mod heat_map;
 mod info;
 mod limits;
+mod meter;
 mod model;
 mod output;
 mod paths;
 mod picture;
+mod results;
 #[cfg(feature = "train")]
 mod train;
 
@@ -40,7 +43,7 @@ static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
 #[derive(Debug, Parser)]
 #[command(version, long_version = LONG_VERSION.as_str(), help_expected = true, arg_required_else_help = true, max_term_width = 100)]
 pub struct Cli {
-    /// Threads to use: all processors, if left out (bench: one)
+    /// Threads to use (bench: pictures in flight): all processors, if left out
     #[arg(long, global = true, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
     threads: Option<usize>,
     #[command(subcommand)]
@@ -52,7 +55,10 @@ enum Command {
     Compress(compress::CompressArgs),
     Decompress(decompress::DecompressArgs),
     Info(info::InfoArgs),
+    Compare(compare::CompareArgs),
     Bench(bench::BenchArgs),
+    Results(results::ResultsArgs),
+    Meter(meter::MeterArgs),
     #[command(hide = true)]
     Assets(assets::AssetsArgs),
     #[cfg(feature = "train")]
@@ -65,7 +71,6 @@ impl Cli {
     /// Runs the command on as many threads as were asked for.
     pub fn run(self) -> Result<()> {
         let threads = match self.command {
-            Command::Bench(_) => Some(self.threads.unwrap_or(1)),
             #[cfg(feature = "train")]
             // Its workers are threads of their own.
             Command::Train(_) => None,
@@ -88,7 +93,10 @@ impl Command {
             Command::Compress(args) => args.run(),
             Command::Decompress(args) => args.run(),
             Command::Info(args) => args.run(),
+            Command::Compare(args) => args.run(),
             Command::Bench(args) => args.run(),
+            Command::Results(args) => args.run(),
+            Command::Meter(args) => args.run(),
             Command::Assets(args) => args.run(Cli::command()),
             #[cfg(feature = "train")]
             Command::Train(args) => train::run(&args),

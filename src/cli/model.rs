@@ -24,6 +24,42 @@ pub fn load(name: &str) -> Result<Arc<PreparedModel>> {
     bail!("'{name}' is neither a model of this build ({}) nor a model file", known.join(", "))
 }
 
+/// What a report says of a model.
+pub struct Description {
+    /// The name inside the file.
+    pub name: String,
+    /// What coded pictures call it.
+    pub id: ModelId,
+    /// The size of its file.
+    pub bytes: u64,
+    /// What it was asked for by; nothing for the default.
+    pub argument: Option<String>,
+    /// Whether that is the path of a file.
+    pub is_file: bool,
+}
+
+/// The names of the models of this build.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    MODELS.iter().map(|model| model.name)
+}
+
+/// The default model, or the one that [`load`] finds.
+pub fn describe(name: Option<&str>) -> Result<Description> {
+    let argument = name.map(str::to_owned);
+    let embedded = match name {
+        None => Some(MODELS.first().context("this build has no model of its own, name one")?),
+        Some(name) => registry::by_name(name).map(|index| &MODELS[index]),
+    };
+    if let Some(model) = embedded {
+        let (name, bytes) = (model.name.to_owned(), model.bytes.len() as u64);
+        return Ok(Description { name, id: model.id, bytes, argument, is_file: false });
+    }
+    let path = name.unwrap_or_default();
+    let model = load(path)?;
+    let bytes = fs::metadata(path)?.len();
+    Ok(Description { name: model.model().name.clone(), id: model.id(), bytes, argument, is_file: true })
+}
+
 /// A model file.
 pub fn read(path: &Path) -> Result<Arc<PreparedModel>> {
     let open = || -> Result<Arc<PreparedModel>> {

@@ -53,7 +53,8 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<DynamicImage> {
 /// Bytes of memory that the latents take for each pixel, at most.
 const MEMORY_PER_PIXEL: u64 = 8;
 
-fn check_limits(container: &Container<'_>, limits: &Limits) -> Result<()> {
+/// Refuses what would cost more than the caller allows.
+pub(super) fn check_limits(container: &Container<'_>, limits: &Limits) -> Result<()> {
     let Header { width, height, colour, .. } = container.header;
     limits.check(width, height)?;
     let pixels = u64::from(width) * u64::from(height);

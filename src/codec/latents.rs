@@ -55,7 +55,7 @@ impl Quantiser {
 }
 
 /// Where symbols come from. `index` counts the values of the tile's tensor.
-trait Symbols {
+pub(super) trait Symbols {
     /// The symbol of a hyper-latent; 0 in bin 0.
     fn hyper_latent(&mut self, index: usize, step: Step, bin: u8) -> i16;
     /// The symbol of a latent. Never called for bin 0.
@@ -64,7 +64,7 @@ trait Symbols {
 
 /// Visits all symbols of a tile of `height x width` latents in the order of its
 /// stream, and returns the quantised latents.
-fn walk(
+pub(super) fn walk(
     model: &PreparedModel,
     quantiser: &Quantiser,
     height: usize,

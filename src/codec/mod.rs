@@ -12,6 +12,7 @@ mod decode;
 mod encode;
 mod hidden;
 mod latents;
+mod map;
 mod options;
 mod pixels;
 mod prepared;
@@ -22,6 +23,7 @@ mod view;
 
 pub use decode::{Info, decode, metadata, probe};
 pub use encode::encode;
+pub use map::{BitMap, bit_map};
 pub use options::{DEFAULT_EFFORT, DEFAULT_QUALITY, DecodeOptions, EncodeOptions, MAX_EFFORT};
 pub use prepared::PreparedModel;
 pub use view::{Region, Scale};

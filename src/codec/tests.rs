@@ -273,7 +273,10 @@ fn effort_buys_a_better_picture_for_the_bits() {
             8.0 * bytes.len() as f64 + lambda * squares / 3.0
         };
         let [none, some, more] = [0, 2, 5].map(objective);
-        assert!(some < none && more < some && more < 0.995 * none, "quality {quality}: {none}, {some}, {more}");
+        assert!(
+            some < none && more < some && more < 0.995 * none,
+            "quality {quality}: {none}, {some}, {more}"
+        );
     }
 }
 

@@ -119,9 +119,9 @@ impl ScaleTables {
         &self.bins
     }
 
-    /// Bits that `symbol` costs under a bin that is coded.
-    #[cfg(test)]
-    pub(super) fn cost(&self, bin: u8, symbol: i16) -> f64 {
+    /// Bits that `symbol` costs under a bin that is coded. For people: no decoder
+    /// depends on it.
+    pub fn cost(&self, bin: u8, symbol: i16) -> f64 {
         let bin = self.coded(bin);
         let cell = i32::from(symbol) >> bin.low_bits;
         let bits = |entry| f64::from(bin.low_bits) + 16.0 - f64::from(bin.span(entry).1.get()).log2();

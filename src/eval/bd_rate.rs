@@ -1,6 +1,8 @@
 //! Bjontegaard's delta rate: how many more bits one codec needs than another at
 //! equal quality, on average over the qualities both reach.
 
+use serde::Serialize;
+
 use super::pchip::Pchip;
 
 /// Narrower overlaps than this, in dB, give no figure.
@@ -16,7 +18,7 @@ pub struct Point {
 }
 
 /// A mean difference of rate.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct BdRate {
     /// Percent of the anchor's rate; negative means fewer bits than the anchor.
     pub percent: f64,

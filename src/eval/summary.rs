@@ -1,76 +1,51 @@
-//! From rows to the figures that are quoted: averages and BD-rates.
+//! From points to the figures that are quoted: averages and BD-rates.
 
 use serde::Serialize;
 
-use super::bd_rate::{BdRate, Point, bd_rate};
-use super::sweep::Row;
+use super::bd_rate::{self, BdRate, bd_rate};
+use super::run::{Point, Run};
+use super::score::Metric;
 
-/// Ranges of the anchor's rate, in bits per pixel, that BD-rates are also given for.
-const BANDS: [(f64, f64); 3] = [(0.05, 0.4), (0.4, 1.0), (1.0, 2.5)];
-
-/// What a set of rows says.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Summary {
-    /// Means over the pictures, for each codec and setting.
-    pub averages: Vec<Average>,
-    /// BD-rates of each other codec against the anchor; empty without an anchor.
-    pub comparisons: Vec<Comparison>,
-}
+/// Ranges of the anchor's rate that BD-rates are also given for, in bits per
+/// pixel: low, middle and high.
+pub const BANDS: [(f64, f64); 3] = [(0.05, 0.25), (0.25, 0.75), (0.75, 2.0)];
 
 /// Means over all pictures of one codec at one setting.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Average {
-    /// Name of the codec.
-    pub codec: String,
     /// The setting.
     pub setting: f64,
-    /// Pictures averaged.
-    pub images: usize,
     /// Mean bits per pixel.
     pub bpp: f64,
-    /// Mean PSNR-RGB.
-    pub psnr_rgb: f64,
-    /// Mean PSNR-Y.
-    pub psnr_y: f64,
-    /// Mean seconds to encode.
-    pub enc_wall: f64,
-    /// Mean seconds to decode.
-    pub dec_wall: f64,
+    /// Mean bits per pixel that the error would take.
+    pub error_bpp: f64,
+    /// Mean of each of [`Metric::ALL`]; none where a picture has none.
+    pub values: [Option<f64>; Metric::ALL.len()],
 }
 
-/// One codec against the anchor, by one metric.
+/// One codec against another, by one metric.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
-    /// Name of the codec.
-    pub codec: String,
-    /// Name of the codec it is compared with.
-    pub anchor: String,
-    /// `psnr_rgb` or `psnr_y`.
+    /// Place in the run's codecs.
+    pub codec: usize,
+    /// Place of the codec it is compared with.
+    pub anchor: usize,
+    /// What is held equal.
     pub metric: Metric,
-    /// One BD-rate for each picture, over the whole overlap of its curves.
-    pub per_image: Option<PerImage>,
-    /// The same where the anchor spends so many bits per pixel.
-    pub bands: Vec<Band>,
-    /// BD-rate between the averaged curves, in percent. It differs from the
-    /// mean over pictures where one codec holds the rate constant over a set
-    /// and the other the quality.
-    pub averaged_curves: Option<f64>,
-}
-
-/// A BD-rate in one range of the anchor's rate.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Band {
-    /// Lowest rate of the anchor, in bits per pixel.
-    pub from_bpp: f64,
-    /// Highest rate of the anchor.
-    pub to_bpp: f64,
-    /// The figure, if any picture's curves overlap there.
-    pub per_image: Option<PerImage>,
+    /// Over the whole overlap of each picture's curves.
+    pub whole: Option<Mean>,
+    /// Where the anchor spends so many bits per pixel, see [`BANDS`].
+    pub bands: [Option<Mean>; BANDS.len()],
+    /// Between the averaged curves. It differs from the mean over pictures where
+    /// one codec holds the rate constant over a set and the other the quality.
+    pub averaged: Option<BdRate>,
+    /// Each picture's figure over the whole overlap, in percent.
+    pub pictures: Vec<Option<f64>>,
 }
 
 /// BD-rates of single pictures, summed up. Percent; negative is fewer bits.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct PerImage {
+pub struct Mean {
     /// Their mean.
     pub mean: f64,
     /// The highest.
@@ -78,220 +53,194 @@ pub struct PerImage {
     /// The lowest.
     pub best: f64,
     /// Pictures that gave a figure.
-    pub images: usize,
-    /// The lowest quality compared on any picture, in dB.
+    pub pictures: usize,
+    /// The lowest quality compared on any picture, see [`Metric::quality`].
     pub low: f64,
-    /// The highest quality compared on any picture, in dB.
+    /// The highest quality compared on any picture.
     pub high: f64,
 }
 
-/// The quality that a BD-rate holds equal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    /// PSNR over all samples.
-    PsnrRgb,
-    /// PSNR of the luma.
-    PsnrY,
+impl Average {
+    /// The mean of a metric.
+    pub fn value(&self, metric: Metric) -> Option<f64> {
+        self.values[metric as usize]
+    }
 }
 
-impl Metric {
-    /// How the metric is printed.
-    pub fn name(self) -> &'static str {
-        match self {
-            Metric::PsnrRgb => "PSNR-RGB",
-            Metric::PsnrY => "PSNR-Y",
+/// A codec's averages by rising rate. Settings that were not measured on all of
+/// the pictures are left out: their mean would be of another set.
+pub fn averages(run: &Run, codec: usize) -> Vec<Average> {
+    let points: Vec<&Point> = run.points.iter().filter(|point| point.codec == codec).collect();
+    let mut settings: Vec<f64> = points.iter().map(|point| point.setting).collect();
+    settings.sort_by(f64::total_cmp);
+    settings.dedup();
+    let mut averages = Vec::new();
+    for setting in settings {
+        let points: Vec<&Point> = points.iter().copied().filter(|point| point.setting == setting).collect();
+        if points.len() != run.pictures.len() {
+            continue;
+        }
+        let mean = |value: &dyn Fn(&Point) -> Option<f64>| {
+            let values: Option<Vec<f64>> = points.iter().map(|point| value(point)).collect();
+            values.map(|values| values.iter().sum::<f64>() / values.len() as f64)
+        };
+        let pixels = |point: &Point| {
+            f64::from(run.pictures[point.picture].width) * f64::from(run.pictures[point.picture].height)
+        };
+        averages.push(Average {
+            setting,
+            bpp: mean(&|point| Some(run.bpp(point))).unwrap_or_default(),
+            error_bpp: mean(&|point| Some(point.scores.error_bits as f64 / pixels(point)))
+                .unwrap_or_default(),
+            values: Metric::ALL.map(|metric| mean(&|point| metric.value(&point.scores))),
+        });
+    }
+    averages.sort_by(|a, b| a.bpp.total_cmp(&b.bpp));
+    averages
+}
+
+/// The curve of a codec on each picture.
+fn curves(run: &Run, codec: usize, metric: Metric) -> Vec<Vec<bd_rate::Point>> {
+    let mut curves = vec![Vec::new(); run.pictures.len()];
+    for point in run.points.iter().filter(|point| point.codec == codec) {
+        if let Some(value) = metric.value(&point.scores) {
+            let (bpp, quality) = (run.bpp(point), metric.quality(value));
+            curves[point.picture].push(bd_rate::Point { bpp, quality });
         }
     }
-
-    fn of(self, row: &Row) -> f64 {
-        match self {
-            Metric::PsnrRgb => row.psnr_rgb,
-            Metric::PsnrY => row.psnr_y,
-        }
-    }
-
-    fn of_average(self, average: &Average) -> f64 {
-        match self {
-            Metric::PsnrRgb => average.psnr_rgb,
-            Metric::PsnrY => average.psnr_y,
-        }
-    }
+    curves
 }
 
-/// Sums rows up; BD-rates are against the codec named `anchor`.
-pub fn summarize(rows: &[Row], anchor: &str) -> Summary {
-    let averages = averages(rows);
-    let others = distinct(rows.iter().map(|row| row.codec.as_str()).filter(|&codec| codec != anchor));
-    let has_anchor = rows.iter().any(|row| row.codec == anchor);
-    let comparisons = others
-        .into_iter()
-        .filter(|_| has_anchor)
-        .flat_map(|codec| [Metric::PsnrRgb, Metric::PsnrY].map(|metric| (codec, metric)))
-        .map(|(codec, metric)| Comparison {
-            codec: codec.into(),
-            anchor: anchor.into(),
-            metric,
-            per_image: per_image(rows, anchor, codec, metric, None),
-            bands: BANDS
-                .iter()
-                .map(|&(from_bpp, to_bpp)| Band {
-                    from_bpp,
-                    to_bpp,
-                    per_image: per_image(rows, anchor, codec, metric, Some((from_bpp, to_bpp))),
-                })
-                .collect(),
-            averaged_curves: averaged_curves(&averages, anchor, codec, metric),
-        })
-        .collect();
-    Summary { averages, comparisons }
-}
-
-/// Codec by codec in the rows' order, each by rising rate. Settings that failed
-/// on some of the pictures are left out: their mean would be of another set.
-fn averages(rows: &[Row]) -> Vec<Average> {
-    let images = distinct(rows.iter().map(|row| row.image.as_str())).len();
-    let mut out = Vec::new();
-    for codec in distinct(rows.iter().map(|row| row.codec.as_str())) {
-        let rows: Vec<&Row> = rows.iter().filter(|row| row.codec == codec).collect();
-        let mut settings: Vec<f64> = rows.iter().map(|row| row.setting).collect();
-        settings.sort_by(f64::total_cmp);
-        settings.dedup();
-        let mut points: Vec<Average> = settings
-            .into_iter()
-            .map(|setting| average(codec, setting, &rows))
-            .filter(|average| average.images == images)
-            .collect();
-        points.sort_by(|a, b| a.bpp.total_cmp(&b.bpp));
-        out.extend(points);
-    }
-    out
-}
-
-fn average(codec: &str, setting: f64, rows: &[&Row]) -> Average {
-    let rows: Vec<&&Row> = rows.iter().filter(|row| row.setting == setting).collect();
-    let mean = |value: fn(&Row) -> f64| rows.iter().map(|row| value(row)).sum::<f64>() / rows.len() as f64;
-    Average {
-        codec: codec.into(),
-        setting,
-        images: rows.len(),
-        bpp: mean(|row| row.bpp),
-        psnr_rgb: mean(|row| row.psnr_rgb),
-        psnr_y: mean(|row| row.psnr_y),
-        enc_wall: mean(|row| row.enc_wall),
-        dec_wall: mean(|row| row.dec_wall),
-    }
-}
-
-fn per_image(
-    rows: &[Row],
-    anchor: &str,
-    codec: &str,
-    metric: Metric,
-    anchor_bpp: Option<(f64, f64)>,
-) -> Option<PerImage> {
-    let curve = |codec: &str, image: &str| -> Vec<Point> {
-        rows.iter()
-            .filter(|row| row.codec == codec && row.image == image)
-            .map(|row| Point { bpp: row.bpp, quality: metric.of(row) })
-            .collect()
+/// One codec against another.
+pub fn compare(run: &Run, anchor: usize, codec: usize, metric: Metric) -> Comparison {
+    let (anchors, tests) = (curves(run, anchor, metric), curves(run, codec, metric));
+    let figures = |band: Option<(f64, f64)>| -> Vec<Option<BdRate>> {
+        anchors.iter().zip(&tests).map(|(anchor, test)| bd_rate(anchor, test, band)).collect()
     };
-    let figures: Vec<BdRate> = distinct(rows.iter().map(|row| row.image.as_str()))
-        .into_iter()
-        .filter_map(|image| bd_rate(&curve(anchor, image), &curve(codec, image), anchor_bpp))
-        .collect();
-    let most = |value: fn(&BdRate) -> f64| figures.iter().map(value).fold(f64::NEG_INFINITY, f64::max);
-    let least = |value: fn(&BdRate) -> f64| figures.iter().map(value).fold(f64::INFINITY, f64::min);
-    (!figures.is_empty()).then(|| PerImage {
+    let whole = figures(None);
+    let averaged = |codec: usize| -> Vec<bd_rate::Point> {
+        let points = averages(run, codec).into_iter().filter_map(|average| {
+            let quality = metric.quality(average.value(metric)?);
+            Some(bd_rate::Point { bpp: average.bpp, quality })
+        });
+        points.collect()
+    };
+    Comparison {
+        codec,
+        anchor,
+        metric,
+        whole: mean(&whole),
+        bands: BANDS.map(|band| mean(&figures(Some(band)))),
+        averaged: bd_rate(&averaged(anchor), &averaged(codec), None),
+        pictures: whole.iter().map(|figure| figure.map(|figure| figure.percent)).collect(),
+    }
+}
+
+/// Every codec against every other, by every metric.
+pub fn compare_all(run: &Run) -> Vec<Comparison> {
+    let places = || 0..run.codecs.len();
+    let pairs = places().flat_map(|anchor| places().map(move |codec| (anchor, codec)));
+    pairs
+        .filter(|(anchor, codec)| anchor != codec)
+        .flat_map(|(anchor, codec)| Metric::ALL.map(|metric| compare(run, anchor, codec, metric)))
+        .collect()
+}
+
+fn mean(figures: &[Option<BdRate>]) -> Option<Mean> {
+    let figures: Vec<&BdRate> = figures.iter().flatten().collect();
+    let most = |value: fn(&BdRate) -> f64| figures.iter().map(|f| value(f)).fold(f64::NEG_INFINITY, f64::max);
+    let least = |value: fn(&BdRate) -> f64| figures.iter().map(|f| value(f)).fold(f64::INFINITY, f64::min);
+    (!figures.is_empty()).then(|| Mean {
         mean: figures.iter().map(|figure| figure.percent).sum::<f64>() / figures.len() as f64,
         worst: most(|figure| figure.percent),
         best: least(|figure| figure.percent),
-        images: figures.len(),
+        pictures: figures.len(),
         low: least(|figure| figure.low),
         high: most(|figure| figure.high),
     })
 }
 
-fn averaged_curves(averages: &[Average], anchor: &str, codec: &str, metric: Metric) -> Option<f64> {
-    let curve = |codec: &str| -> Vec<Point> {
-        averages
-            .iter()
-            .filter(|average| average.codec == codec)
-            .map(|average| Point { bpp: average.bpp, quality: metric.of_average(average) })
-            .collect()
-    };
-    bd_rate(&curve(anchor), &curve(codec), None).map(|figure| figure.percent)
-}
-
-/// The different names, in the order they are first met.
-fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let mut out = Vec::new();
-    for name in names {
-        if !out.contains(&name) {
-            out.push(name);
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eval::run::{Codec, Picture};
+    use crate::eval::score::Scores;
 
-    fn row(codec: &str, setting: f64, image: &str, bpp: f64, psnr: f64) -> Row {
-        Row {
-            codec: codec.into(),
-            setting,
-            image: image.into(),
-            width: 8,
-            height: 8,
-            bytes: (bpp * 8.0) as u64,
-            bpp,
-            psnr_rgb: psnr,
-            psnr_y: psnr + 1.0,
-            enc_wall: 0.25,
-            dec_wall: 0.5,
-        }
+    fn point(codec: usize, setting: f64, picture: usize, bpp: f64, psnr: f64) -> Point {
+        let scores = Scores {
+            psnr_rgb: Some(psnr),
+            psnr_y: Some(psnr + 1.0),
+            ms_ssim: None,
+            ssimulacra2: Some(2.0 * psnr),
+            butteraugli: None,
+            error_bits: 80_000,
+        };
+        Point { codec, picture, setting, bytes: (bpp * 1e4 / 8.0) as u64, scores }
     }
 
-    /// Two pictures; the test codec needs half the bits on one and all on the other.
-    fn rows() -> Vec<Row> {
-        let mut rows = Vec::new();
+    /// Two pictures; the second codec needs half the bits on one and all on the other.
+    fn run() -> Run {
+        let mut run = Run::new("2026-11-24".into(), "a machine".into(), "two".into());
+        for name in ["a", "b"] {
+            run.pictures.push(Picture { name: name.into(), width: 100, height: 100, sha256: "0".into() });
+        }
+        for name in ["anchor", "test"] {
+            let text = String::new;
+            let codec = Codec {
+                name: name.into(),
+                about: text(),
+                version: text(),
+                encode: text(),
+                decode: text(),
+                model_bytes: None,
+            };
+            run.codecs.push(codec);
+        }
         for (step, setting) in [10.0, 20.0, 30.0, 40.0].into_iter().enumerate() {
-            for (image, saving) in [("a", 0.5), ("b", 1.0)] {
-                let (bpp, psnr) = (0.1 * 2f64.powi(step as i32), 28.0 + 3.0 * step as f64);
-                rows.push(row("openjpeg", setting, image, bpp, psnr));
-                rows.push(row("aecodec", setting, image, bpp * saving, psnr));
+            for (picture, saving) in [(0, 0.5), (1, 1.0)] {
+                let (bpp, psnr) = (0.16 * 2f64.powi(step as i32), 28.0 + 3.0 * step as f64);
+                run.points.push(point(0, setting, picture, bpp, psnr));
+                run.points.push(point(1, setting, picture, bpp * saving, psnr));
             }
         }
-        rows
+        run
     }
 
     #[test]
     fn figures_are_means_over_pictures() {
-        let summary = summarize(&rows(), "openjpeg");
-        assert_eq!(summary.averages.len(), 8);
-        assert!((summary.averages[4].bpp - 0.075).abs() < 1e-12, "{:?}", summary.averages[4]);
-        let [rgb, y] = &summary.comparisons[..] else { panic!("one comparison for each metric") };
-        assert_eq!((rgb.metric, y.metric), (Metric::PsnrRgb, Metric::PsnrY));
-        let figure = rgb.per_image.as_ref().unwrap();
+        let run = run();
+        let averages = averages(&run, 1);
+        assert_eq!(averages.len(), 4);
+        assert!((averages[0].bpp - 0.12).abs() < 1e-12 && averages[0].error_bpp == 8.0, "{:?}", averages[0]);
+        assert_eq!(averages[0].value(Metric::PsnrY), Some(29.0));
+        assert_eq!(averages[0].value(Metric::MsSsim), None);
+        let comparison = compare(&run, 0, 1, Metric::PsnrRgb);
+        let figure = comparison.whole.unwrap();
         assert!((figure.mean + 25.0).abs() < 1e-9 && (figure.best + 50.0).abs() < 1e-9, "{figure:?}");
-        assert_eq!((figure.images, figure.low, figure.high), (2, 28.0, 37.0));
-        assert_eq!(rgb.bands[0].per_image.as_ref().unwrap().images, 2);
-        assert_eq!(rgb.bands[2].per_image, None);
-    }
-
-    #[test]
-    fn without_the_anchor_there_are_averages_only() {
-        let rows: Vec<Row> = rows().into_iter().filter(|row| row.codec == "aecodec").collect();
-        let summary = summarize(&rows, "openjpeg");
-        assert_eq!((summary.averages.len(), summary.comparisons.len()), (4, 0));
+        assert_eq!((figure.pictures, figure.low, figure.high), (2, 28.0, 37.0));
+        assert_eq!(comparison.bands[1].as_ref().unwrap().pictures, 2);
+        assert_eq!(comparison.pictures.len(), 2);
+        assert_eq!(compare(&run, 0, 1, Metric::Butteraugli).whole, None);
+        assert_eq!(compare_all(&run).len(), 2 * Metric::ALL.len());
     }
 
     #[test]
     fn settings_that_failed_somewhere_are_not_averaged() {
-        let mut rows = rows();
-        rows.retain(|row| !(row.codec == "openjpeg" && row.setting == 30.0 && row.image == "b"));
-        assert_eq!(summarize(&rows, "openjpeg").averages.len(), 7);
+        let mut run = run();
+        run.points.retain(|point| !(point.codec == 0 && point.setting == 30.0 && point.picture == 1));
+        assert_eq!(averages(&run, 0).len(), 3);
+    }
+
+    #[test]
+    fn a_run_is_the_same_after_writing_and_reading() {
+        let run = run();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = run.json().unwrap();
+        std::fs::write(file.path(), &text).unwrap();
+        assert_eq!(Run::read(file.path()).unwrap(), run);
+        let last = text.lines().filter(|line| line.contains("null")).count();
+        assert_eq!(last, run.points.len(), "a line for each point");
+        std::fs::write(file.path(), text.replacen("\"format\": 1", "\"format\": 9", 1)).unwrap();
+        assert!(format!("{:#}", Run::read(file.path()).unwrap_err()).contains("format 9"));
     }
 }

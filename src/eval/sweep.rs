@@ -1,157 +1,165 @@
-//! One measurement: a picture through a codec at one setting, and back.
+//! Every picture through every codec at every setting.
 
+use std::fs;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use image::{DynamicImage, ImageFormat};
-use serde::Serialize;
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
 
-use super::psnr::psnr;
-
-/// A codec that can be measured.
-pub trait Contender {
-    /// The name rows carry.
-    fn name(&self) -> String;
-    /// The settings to sweep, in the codec's own unit.
-    fn settings(&self) -> &[f64];
-    /// Writes the coded file into `folder`, reads the pixels back from it, and
-    /// times both ways.
-    fn run(&self, sample: &Sample, setting: f64, folder: &Path) -> Result<Trial>;
-}
+use super::cache::Cache;
+use super::contender::{Contender, Pixels, digest, hex};
+use super::run::{Picture, Point};
+use super::score::{Judge, SCORES_VERSION, Scores};
 
 /// A picture to measure on.
 #[derive(Debug)]
-pub struct Sample {
-    /// The name rows carry.
-    pub name: String,
-    /// The original pixels, 8-bit RGB or grey.
-    pub picture: DynamicImage,
-    /// The same pixels as a PPM or PGM file, for codecs that run as programs.
-    pub pnm: PathBuf,
+pub struct Original {
+    /// What reports say of it. Its hash is that of its size and pixels.
+    pub picture: Picture,
+    /// Its file.
+    pub path: PathBuf,
+    /// Whether it has colours.
+    pub colour: bool,
 }
 
-impl Sample {
-    /// Writes the PNM file into `folder`.
-    pub fn new(name: String, picture: DynamicImage, folder: &Path) -> Result<Sample> {
-        let pnm = folder.join(format!("original.{}", pnm_extension(&picture)));
-        picture
-            .save_with_format(&pnm, ImageFormat::Pnm)
-            .with_context(|| format!("cannot write {}", pnm.display()))?;
-        Ok(Sample { name, picture, pnm })
+impl Original {
+    /// The picture `pixels`, read from `path`.
+    pub fn new(name: String, path: PathBuf, pixels: &DynamicImage) -> Original {
+        let (width, height) = (pixels.width(), pixels.height());
+        let mut hash = Sha256::new();
+        hash.update(format!("{width}x{height} {:?}\n", pixels.color()));
+        hash.update(pixels.as_bytes());
+        let sha256 = hex(&hash.finalize()[..8]);
+        Original {
+            picture: Picture { name, width, height, sha256 },
+            path,
+            colour: pixels.color().has_color(),
+        }
     }
 }
 
-/// `ppm` for colour, `pgm` for grey.
-pub(super) fn pnm_extension(picture: &DynamicImage) -> &'static str {
-    if picture.color().has_color() { "ppm" } else { "pgm" }
+/// A table to measure at.
+pub struct Bench<'a> {
+    /// The codecs.
+    pub contenders: &'a [Contender],
+    /// The pictures.
+    pub originals: &'a [Original],
+    /// Reads a picture's pixels again.
+    pub load: &'a (dyn Fn(&Path) -> Result<DynamicImage> + Sync),
+    /// What was measured before.
+    pub cache: &'a Cache,
+    /// A folder for coded and decoded files.
+    pub scratch: &'a Path,
+    /// Called after each measurement, with what comes next.
+    pub progress: &'a (dyn Fn(&str) + Sync),
 }
 
-/// What one run of a codec gave.
-#[derive(Debug)]
-pub struct Trial {
-    /// Size of the coded file on disk.
-    pub bytes: u64,
-    /// The pixels read back from it.
-    pub decoded: DynamicImage,
-    /// Wall time from pixels to coded bytes.
-    pub encode: Duration,
-    /// Wall time from coded bytes to pixels.
-    pub decode: Duration,
+/// What is cached of one measurement.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Measured {
+    bytes: u64,
+    scores: Scores,
 }
 
-/// One measurement, as it is written to a report.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Row {
-    /// Name of the codec.
-    pub codec: String,
-    /// The setting, in the codec's own unit.
-    pub setting: f64,
-    /// Name of the picture.
-    pub image: String,
-    /// Columns of the picture.
-    pub width: u32,
-    /// Rows of the picture.
-    pub height: u32,
-    /// Size of the coded file on disk.
-    pub bytes: u64,
-    /// Bits of the coded file per pixel.
-    pub bpp: f64,
-    /// PSNR over all samples, in dB.
-    pub psnr_rgb: f64,
-    /// PSNR of the luma, in dB.
-    pub psnr_y: f64,
-    /// Seconds to encode, by the wall clock: the median of all repeats.
-    pub enc_wall: f64,
-    /// Seconds to decode, likewise.
-    pub dec_wall: f64,
+/// The file of a picture, 8-bit RGB or grey, in a format; written unless it is there already.
+pub(super) fn input(pixels: &DynamicImage, format: Pixels, folder: &Path) -> Result<PathBuf> {
+    let colour = pixels.color().has_color();
+    let file = folder.join(format!("original.{}", format.extension(colour)));
+    if !file.exists() {
+        let bytes = match format {
+            Pixels::Pnm => {
+                // The plainest header: some programs read no other.
+                let kind = if colour { "P6" } else { "P5" };
+                let mut bytes = format!("{kind}\n{} {}\n255\n", pixels.width(), pixels.height()).into_bytes();
+                bytes.extend_from_slice(pixels.as_bytes());
+                bytes
+            }
+            Pixels::Png => {
+                let mut bytes = Cursor::new(Vec::new());
+                pixels.write_to(&mut bytes, ImageFormat::Png)?;
+                bytes.into_inner()
+            }
+        };
+        fs::write(&file, bytes).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(file)
 }
 
-/// Measures a codec on one picture at one setting. Times are medians of
-/// `repeat` runs; all runs must give a file of the same size.
-pub fn measure(
-    codec: &dyn Contender,
-    setting: f64,
-    sample: &Sample,
-    folder: &Path,
-    repeat: usize,
-) -> Result<Row> {
-    let trials = (0..repeat.max(1))
-        .map(|_| codec.run(sample, setting, folder))
-        .collect::<Result<Vec<Trial>>>()
-        .with_context(|| format!("{} at {setting} on {}", codec.name(), sample.name))?;
-    let first = &trials[0];
-    ensure!(
-        trials.iter().all(|trial| trial.bytes == first.bytes),
-        "{} at {setting} on {}: the size of the file changes from run to run",
-        codec.name(),
-        sample.name
-    );
-    let quality = psnr(&sample.picture, &first.decoded)
-        .with_context(|| format!("{} at {setting} on {}", codec.name(), sample.name))?;
-    let (width, height) = (sample.picture.width(), sample.picture.height());
-    Ok(Row {
-        codec: codec.name(),
-        setting,
-        image: sample.name.clone(),
-        width,
-        height,
-        bytes: first.bytes,
-        bpp: bits_per_pixel(first.bytes, width, height),
-        psnr_rgb: quality.rgb,
-        psnr_y: quality.y,
-        enc_wall: median(trials.iter().map(|trial| trial.encode)),
-        dec_wall: median(trials.iter().map(|trial| trial.decode)),
-    })
-}
-
-/// Bits of a file of `bytes` per pixel of its picture.
-pub fn bits_per_pixel(bytes: u64, width: u32, height: u32) -> f64 {
-    8.0 * bytes as f64 / (f64::from(width) * f64::from(height))
-}
-
-/// The middle of an odd number of times, the mean of the middle two otherwise; in seconds.
-fn median(times: impl Iterator<Item = Duration>) -> f64 {
-    let mut seconds: Vec<f64> = times.map(|time| time.as_secs_f64()).collect();
-    seconds.sort_by(f64::total_cmp);
-    let n = seconds.len();
-    (seconds[(n - 1) / 2] + seconds[n / 2]) / 2.0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_the_middle() {
-        let seconds = |list: &[u64]| median(list.iter().map(|&s| Duration::from_secs(s)));
-        assert_eq!(seconds(&[7]), 7.0);
-        assert_eq!(seconds(&[9, 1, 2]), 2.0);
-        assert_eq!(seconds(&[9, 1, 2, 4]), 3.0);
+impl Bench<'_> {
+    /// How many measurements a sweep takes.
+    pub fn steps(&self) -> usize {
+        self.originals.len() * self.contenders.iter().map(|contender| contender.settings.len()).sum::<usize>()
     }
 
-    #[test]
-    fn rates_count_every_byte() {
-        assert_eq!(bits_per_pixel(49_152, 768, 512), 1.0);
+    /// Measures what the cache does not hold, pictures side by side on rayon's
+    /// current pool. The points are in the order of the codecs, then of the
+    /// pictures; what failed is left out and handed to `failed`.
+    pub fn sweep(&self, failed: &(dyn Fn(anyhow::Error) + Sync)) -> Vec<Point> {
+        let mut points: Vec<Point> = self
+            .originals
+            .par_iter()
+            .enumerate()
+            .flat_map_iter(|(index, original)| {
+                let name = &original.picture.name;
+                self.sweep_one(index, original, failed).unwrap_or_else(|error| {
+                    failed(error.context(format!("cannot measure on {name}")));
+                    Vec::new()
+                })
+            })
+            .collect();
+        points.sort_by_key(|point| (point.codec, point.picture));
+        points
     }
+
+    fn sweep_one(
+        &self,
+        picture: usize,
+        original: &Original,
+        failed: &(dyn Fn(anyhow::Error) + Sync),
+    ) -> Result<Vec<Point>> {
+        let folder = tempfile::tempdir_in(self.scratch)?;
+        let mut judge: Option<Judge> = None;
+        let mut points = Vec::new();
+        for (codec, contender) in self.contenders.iter().enumerate() {
+            for &setting in &contender.settings {
+                let name = &original.picture.name;
+                let what = format!("{} {setting} {name}", contender.name);
+                (self.progress)(&what);
+                let key = self.key(contender, original, &format!("{setting} scores {SCORES_VERSION}"));
+                let measured = match self.cache.get::<Measured>(&key) {
+                    Some(measured) => Ok(measured),
+                    None => {
+                        if judge.is_none() {
+                            judge = Some(Judge::new((self.load)(&original.path)?)?);
+                        }
+                        let judge = judge.as_ref().expect("just made");
+                        measure(contender, setting, judge, folder.path())
+                            .and_then(|measured| self.cache.put(&key, &what, &measured).map(|()| measured))
+                    }
+                };
+                match measured {
+                    Ok(Measured { bytes, scores }) => {
+                        points.push(Point { codec, picture, setting, bytes, scores });
+                    }
+                    Err(error) => failed(error.context(what)),
+                }
+            }
+        }
+        Ok(points)
+    }
+
+    /// What a measurement is cached under.
+    pub(super) fn key(&self, contender: &Contender, original: &Original, what: &str) -> String {
+        digest(&[&original.picture.sha256, &contender.fingerprint(), what])
+    }
+}
+
+fn measure(contender: &Contender, setting: f64, judge: &Judge, folder: &Path) -> Result<Measured> {
+    let input = input(judge.original(), contender.pixels[0], folder)?;
+    let trial = contender.run(&input, judge.original().color().has_color(), setting, folder)?;
+    let scores = judge.scores(&judge.same_colour(trial.decoded))?;
+    Ok(Measured { bytes: trial.bytes, scores })
 }

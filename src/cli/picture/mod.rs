@@ -28,6 +28,13 @@ pub struct Picture {
     pub notes: Vec<String>,
 }
 
+impl From<DynamicImage> for Picture {
+    /// Pixels that carry nothing.
+    fn from(pixels: DynamicImage) -> Picture {
+        Picture { pixels, metadata: Metadata::default(), notes: Vec::new() }
+    }
+}
+
 /// Whether a file of this name may be a picture, going by its extension.
 pub fn is_picture(path: &Path) -> bool {
     ImageFormat::from_path(path).is_ok_and(|format| format.reading_enabled())
