@@ -147,7 +147,7 @@ fn integer_loss(
             let outcome = floats.forward(&batch, Rounding::Hard)?;
             let decoded = DynamicImage::ImageRgb8(image_of_rows(*geometry, &floats.decoded(&batch)?));
             let area = f64::from(picture.width() * picture.height());
-            let options = EncodeOptions { quality, model: Some(prepared.clone()) };
+            let options = EncodeOptions { quality, model: Some(prepared.clone()), ..Default::default() };
             let file = encode(&picture, &options)?;
             let options = DecodeOptions { models: vec![prepared.clone()], ..Default::default() };
             let back = decode(&file, &options)?;
