@@ -41,7 +41,7 @@ fn mirrored(tile: &RgbImage, megapixels: f64) -> RgbImage {
     let (w, h) = tile.dimensions();
     let scale = (megapixels * 1e6 / f64::from(w * h)).sqrt().max(1.0);
     let size = |n: u32| (f64::from(n) * scale).round() as u32;
-    let fold = |x: u32, n: u32| if (x / n) % 2 == 0 { x % n } else { n - 1 - x % n };
+    let fold = |x: u32, n: u32| if (x / n).is_multiple_of(2) { x % n } else { n - 1 - x % n };
     RgbImage::from_fn(size(w), size(h), |x, y| *tile.get_pixel(fold(x, w), fold(y, h)))
 }
 
