@@ -92,7 +92,7 @@ fn wasm32() {
     if !have(target, &[("node", "--version")]) {
         return;
     }
-    for features in ["+simd128", "-simd128"] {
+    for features in ["-simd128", "+simd128"] {
         run(cargo()
             .args(["build", "--release", "--package", "aecodec-web", "--target", target])
             .env("RUSTFLAGS", format!("-C target-feature={features}"))

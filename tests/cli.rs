@@ -624,3 +624,27 @@ fn a_reader_that_leaves_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
+
+#[test]
+fn parts_and_small_pictures_are_decompressed() {
+    let folder = folder();
+    let (file, out) = (coded(folder.path()), folder.path().join("part.png"));
+    let decompress = |options: &[&str]| {
+        let mut command = aecodec();
+        command.args(["decompress", "--force"]).args(options).arg(&file).arg(&out);
+        command
+    };
+    decompress(&[]).assert().success();
+    let whole = image::open(&out).unwrap();
+    decompress(&["--region", "20,30,100,50"]).assert().success();
+    assert_eq!(image::open(&out).unwrap(), whole.crop_imm(20, 30, 100, 50));
+    decompress(&["--scale", "1/8"]).assert().success();
+    assert_eq!((image::open(&out).unwrap().width(), image::open(&out).unwrap().height()), (24, 16));
+    decompress(&["--region", "100,0,93,10"])
+        .assert()
+        .failure()
+        .code(1)
+        .stderr(contains("100,0,93,10").and(contains("192x128")));
+    decompress(&["--region", "1,2,3"]).assert().failure().code(2);
+    decompress(&["--scale", "1/3"]).assert().failure().code(2);
+}

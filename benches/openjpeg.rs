@@ -1,0 +1,275 @@
+//! Time and memory beside OpenJPEG's, in one process and in turns: the table of
+//! `docs/performance.md`.
+//!
+//! ```text
+//! cargo bench --features openjpeg --bench openjpeg -- [--sizes 0.4,3,12,50,100] [--repeat N] [--model FILE|fast]
+//! ```
+//!
+//! The picture is testdata/images/kodim23.png, mirrored side by side up to each
+//! size. Ours is coded at quality 75; OpenJPEG (2.5, its 9/7 transform, one
+//! layer) at the rate that gives the same PSNR. `--model fast` is a model of
+//! random weights and the shape of a fast one, coded at OpenJPEG's rate. Times are processor time of the
+//! whole process for one thread, wall time for two, medians over the repeats.
+#![allow(unsafe_code)] // OpenJPEG is a C library.
+
+#[path = "../tests/support/synthetic.rs"]
+mod synthetic;
+
+use std::ffi::CString;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+use std::{env, fs, ptr};
+
+use aecodec::model::{Arch, Model, ModelId};
+use aecodec::{DecodeOptions, EncodeOptions, PreparedModel, decode, encode};
+use image::{DynamicImage, RgbImage};
+use openjpeg_sys as opj;
+
+/// The shape of a model for OpenJPEG's speed: 2.5 kMAC a pixel. Until one is
+/// trained its weights are random.
+const FAST: Arch = Arch {
+    channels: 96,
+    analysis_blocks: 2,
+    synthesis_blocks: 2,
+    latents: 192,
+    hyper_channels: 64,
+    hyper_latents: 48,
+};
+
+fn mirrored(tile: &RgbImage, megapixels: f64) -> RgbImage {
+    let (w, h) = tile.dimensions();
+    let scale = (megapixels * 1e6 / f64::from(w * h)).sqrt().max(1.0);
+    let size = |n: u32| (f64::from(n) * scale).round() as u32;
+    let fold = |x: u32, n: u32| if (x / n).is_multiple_of(2) { x % n } else { n - 1 - x % n };
+    RgbImage::from_fn(size(w), size(h), |x, y| *tile.get_pixel(fold(x, w), fold(y, h)))
+}
+
+fn psnr(a: &RgbImage, b: &RgbImage) -> f64 {
+    let squares = a.as_raw().iter().zip(b.as_raw()).map(|(&a, &b)| u64::from(a.abs_diff(b)).pow(2));
+    10.0 * (255f64.powi(2) * a.as_raw().len() as f64 / squares.sum::<u64>() as f64).log10()
+}
+
+/// Encodes to a file at a number of bits a pixel.
+fn j2k_encode(picture: &RgbImage, bpp: f64, threads: i32, path: &Path) {
+    let (w, h) = picture.dimensions();
+    let path = CString::new(path.to_str().unwrap()).unwrap();
+    // SAFETY: the calls are in the order OpenJPEG's manual asks for, planes have
+    // `w * h` samples each, and what is created is destroyed.
+    unsafe {
+        let mut parameters: opj::opj_cparameters_t = std::mem::zeroed();
+        opj::opj_set_default_encoder_parameters(&mut parameters);
+        parameters.irreversible = 1;
+        parameters.tcp_mct = 1;
+        parameters.tcp_numlayers = 1;
+        parameters.cp_disto_alloc = 1;
+        parameters.tcp_rates[0] = (24.0 / bpp) as f32;
+        let component =
+            opj::opj_image_cmptparm_t { dx: 1, dy: 1, w, h, x0: 0, y0: 0, prec: 8, bpp: 8, sgnd: 0 };
+        let mut components = [component; 3];
+        let image = opj::opj_image_create(3, components.as_mut_ptr(), opj::OPJ_COLOR_SPACE::OPJ_CLRSPC_SRGB);
+        ((*image).x1, (*image).y1) = (w, h);
+        for c in 0..3 {
+            let plane = (*(*image).comps.add(c)).data;
+            for (i, pixel) in picture.as_raw().chunks_exact(3).enumerate() {
+                *plane.add(i) = i32::from(pixel[c]);
+            }
+        }
+        let codec = opj::opj_create_compress(opj::OPJ_CODEC_FORMAT::OPJ_CODEC_J2K);
+        assert_eq!(opj::opj_setup_encoder(codec, &mut parameters, image), 1);
+        opj::opj_codec_set_threads(codec, if threads > 1 { threads } else { 0 });
+        let stream = opj::opj_stream_create_default_file_stream(path.as_ptr(), 0);
+        assert_eq!(opj::opj_start_compress(codec, image, stream), 1);
+        assert_eq!(opj::opj_encode(codec, stream), 1);
+        assert_eq!(opj::opj_end_compress(codec, stream), 1);
+        opj::opj_stream_destroy(stream);
+        opj::opj_destroy_codec(codec);
+        opj::opj_image_destroy(image);
+    }
+}
+
+fn j2k_decode(path: &Path, threads: i32) -> RgbImage {
+    let path = CString::new(path.to_str().unwrap()).unwrap();
+    // SAFETY: as above; planes of a decoded picture have `w * h` samples.
+    unsafe {
+        let mut parameters: opj::opj_dparameters_t = std::mem::zeroed();
+        opj::opj_set_default_decoder_parameters(&mut parameters);
+        let codec = opj::opj_create_decompress(opj::OPJ_CODEC_FORMAT::OPJ_CODEC_J2K);
+        assert_eq!(opj::opj_setup_decoder(codec, &mut parameters), 1);
+        opj::opj_codec_set_threads(codec, if threads > 1 { threads } else { 0 });
+        let stream = opj::opj_stream_create_default_file_stream(path.as_ptr(), 1);
+        let mut image = ptr::null_mut();
+        assert_eq!(opj::opj_read_header(stream, codec, &mut image), 1);
+        assert_eq!(opj::opj_decode(codec, stream, image), 1);
+        assert_eq!(opj::opj_end_decompress(codec, stream), 1);
+        let first = &*(*image).comps;
+        let (w, h) = (first.w, first.h);
+        let mut rgb = vec![0u8; (w * h * 3) as usize];
+        for c in 0..3 {
+            let plane = std::slice::from_raw_parts((*(*image).comps.add(c)).data, (w * h) as usize);
+            rgb.iter_mut().skip(c).step_by(3).zip(plane).for_each(|(t, &s)| *t = s.clamp(0, 255) as u8);
+        }
+        opj::opj_stream_destroy(stream);
+        opj::opj_destroy_codec(codec);
+        opj::opj_image_destroy(image);
+        RgbImage::from_raw(w, h, rgb).unwrap()
+    }
+}
+
+/// Processor time of this process so far, in ms.
+fn processor() -> f64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a local variable.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
+    time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 / 1e6
+}
+
+/// Processor and wall time of a call, in ms.
+fn timed<T>(work: impl FnOnce() -> T) -> (f64, f64) {
+    let (cpu, wall) = (processor(), Instant::now());
+    std::hint::black_box(work());
+    (processor() - cpu, wall.elapsed().as_secs_f64() * 1e3)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Peak memory of this process, in bytes.
+fn peak_memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) << 10
+}
+
+fn model(file: Option<&str>) -> (&'static str, Option<Arc<PreparedModel>>) {
+    match file {
+        None => ("default", None),
+        Some("fast") => {
+            let model = Model::read(&synthetic::model(FAST).write()).unwrap();
+            ("fast, untrained", Some(PreparedModel::new(model, ModelId(*b"fast"))))
+        }
+        Some(path) => {
+            let bytes = fs::read(path).unwrap();
+            let id = <sha2::Sha256 as sha2::Digest>::digest(&bytes);
+            let id = ModelId([id[0], id[1], id[2], id[3]]);
+            ("given", Some(PreparedModel::new(Model::read(&bytes).unwrap(), id)))
+        }
+    }
+}
+
+/// Decodes a file once and prints the memory it took: a process of its own.
+fn decode_once(path: &str, file: Option<&str>) {
+    let bytes = fs::read(path).unwrap();
+    let models = model(file).1.into_iter().collect();
+    let picture = decode(&bytes, &DecodeOptions { models, ..Default::default() }).unwrap();
+    assert!(picture.width() > 0);
+    println!("{}", peak_memory());
+}
+
+fn main() {
+    let arguments: Vec<String> = env::args().collect();
+    let option = |name: &str| {
+        arguments.iter().position(|argument| argument == name).map(|at| arguments[at + 1].as_str())
+    };
+    let file = option("--model");
+    if let Some(path) = option("--decode-once") {
+        return decode_once(path, file);
+    }
+    let sizes: Vec<f64> =
+        option("--sizes").unwrap_or("0.4,3,12").split(',').map(|size| size.parse().unwrap()).collect();
+    let tile = image::open(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/images/kodim23.png")).unwrap();
+    let tile = tile.into_rgb8();
+    let folder = tempfile::tempdir().unwrap();
+    let (ours_path, theirs_path) = (folder.path().join("a.aec"), folder.path().join("a.j2k"));
+    let (name, prepared) = model(file);
+    let mut encoding = EncodeOptions { quality: 75.0, model: prepared.clone(), ..Default::default() };
+    let decoding = DecodeOptions { models: prepared.into_iter().collect(), ..Default::default() };
+
+    // OpenJPEG's rate at the PSNR of the default model, on the small picture.
+    let reference = EncodeOptions { quality: 75.0, ..Default::default() };
+    let bytes = encode(&DynamicImage::from(tile.clone()), &reference).unwrap();
+    let wanted = psnr(&tile, &decode(&bytes, &DecodeOptions::default()).unwrap().into_rgb8());
+    let (mut low, mut high) = (0.05, 8.0);
+    for _ in 0..12 {
+        let middle = f64::sqrt(low * high);
+        j2k_encode(&tile, middle, 1, &theirs_path);
+        let found = psnr(&tile, &j2k_decode(&theirs_path, 1));
+        if found < wanted { low = middle } else { high = middle }
+    }
+    let bpp = high;
+    if file == Some("fast") {
+        // Random weights have no quality to speak of: the same rate.
+        let (mut low, mut high) = (0.0, 100.0);
+        for _ in 0..8 {
+            encoding.quality = (low + high) / 2.0;
+            let bytes = encode(&DynamicImage::from(tile.clone()), &encoding).unwrap();
+            let found = bytes.len() as f64 * 8.0 / f64::from(tile.width() * tile.height());
+            if found < bpp { low = encoding.quality } else { high = encoding.quality }
+        }
+    }
+    println!(
+        "model {name}; {wanted:.2} dB, OpenJPEG at {bpp:.3} bits per pixel; ms, ours / OpenJPEG (ratio)"
+    );
+    println!(
+        "| Mpx | decode, 1 thread | ns/pixel | encode, 1 thread | decode, 2 threads | speed-up | peak, bytes/pixel |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    let pools = [1, 2].map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap());
+    for megapixels in sizes {
+        let rgb = mirrored(&tile, megapixels);
+        let pixels = f64::from(rgb.width()) * f64::from(rgb.height());
+        let picture = DynamicImage::from(rgb.clone());
+        let bytes = pools[1].install(|| encode(&picture, &encoding).unwrap());
+        fs::write(&ours_path, &bytes).unwrap();
+        j2k_encode(&rgb, bpp, 2, &theirs_path);
+        let repeat = option("--repeat")
+            .map_or_else(|| (60.0 / pixels * 1e6).clamp(2.0, 25.0) as usize, |n| n.parse().unwrap());
+        let scratch = folder.path().join("b.j2k");
+        let mut times: [Vec<(f64, f64)>; 6] = Default::default();
+        for _ in 0..repeat {
+            let turns = [
+                timed(|| pools[0].install(|| decode(&bytes, &decoding).unwrap())),
+                timed(|| j2k_decode(&theirs_path, 1)),
+                timed(|| pools[1].install(|| decode(&bytes, &decoding).unwrap())),
+                timed(|| j2k_decode(&theirs_path, 2)),
+                timed(|| pools[0].install(|| encode(&picture, &encoding).unwrap())),
+                timed(|| j2k_encode(&rgb, bpp, 1, &scratch)),
+            ];
+            times.iter_mut().zip(turns).for_each(|(all, turn)| all.push(turn));
+        }
+        let cpu = |turn: usize| median(times[turn].iter().map(|time| time.0).collect());
+        let wall = |turn: usize| median(times[turn].iter().map(|time| time.1).collect());
+        // Pair by pair, since what else the machine does changes with time.
+        let ratio = |a: &[(f64, f64)], b: &[(f64, f64)], of: fn(&(f64, f64)) -> f64| {
+            median(a.iter().zip(b).map(|(a, b)| of(a) / of(b)).collect())
+        };
+        let child = std::process::Command::new(env::current_exe().unwrap())
+            .arg("--decode-once")
+            .arg(&ours_path)
+            .args(file.map(|file| ["--model", file]).into_iter().flatten())
+            .env("RAYON_NUM_THREADS", "2")
+            .output()
+            .unwrap();
+        let peak: f64 = String::from_utf8_lossy(&child.stdout).trim().parse().unwrap();
+        println!(
+            "| {:.1} ({:.2} bpp) | {:.0} / {:.0} ({:.2}) | {:.1} | {:.0} / {:.0} ({:.2}) | {:.0} / {:.0} ({:.2}) | {:.2} | {:.1} MB, {:.2} over 40 MB |",
+            pixels / 1e6,
+            bytes.len() as f64 * 8.0 / pixels,
+            cpu(0),
+            cpu(1),
+            ratio(&times[0], &times[1], |time| time.0),
+            cpu(0) * 1e6 / pixels,
+            cpu(4),
+            cpu(5),
+            ratio(&times[4], &times[5], |time| time.0),
+            wall(2),
+            wall(3),
+            ratio(&times[2], &times[3], |time| time.1),
+            ratio(&times[0], &times[2], |time| time.1),
+            peak / 1e6,
+            (peak - 40e6).max(0.0) / pixels,
+        );
+    }
+}
