@@ -11,7 +11,7 @@ use aecodec::PreparedModel;
 use aecodec::model::registry::{self, MODELS};
 use aecodec::model::{Model, ModelId};
 
-/// A model of this build by its name, or else a model file by its path.
+/// A model of this build by its name or id, or else a model file by its path.
 pub fn load(name: &str) -> Result<Arc<PreparedModel>> {
     if let Some(index) = registry::by_name(name) {
         let embedded = &MODELS[index];
@@ -20,7 +20,7 @@ pub fn load(name: &str) -> Result<Arc<PreparedModel>> {
     if Path::new(name).is_file() {
         return read(Path::new(name));
     }
-    let known: Vec<&str> = MODELS.iter().map(|model| model.name).collect();
+    let known: Vec<&str> = names().collect();
     bail!("'{name}' is neither a model of this build ({}) nor a model file", known.join(", "))
 }
 
@@ -40,7 +40,8 @@ pub struct Description {
 
 /// The names of the models of this build.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    MODELS.iter().map(|model| model.name)
+    let newest = |index: &usize| registry::by_name(MODELS[*index].name) == Some(*index);
+    (0..MODELS.len()).filter(newest).map(|index| MODELS[index].name)
 }
 
 /// The default model, or the one that [`load`] finds.

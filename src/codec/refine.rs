@@ -12,7 +12,8 @@
 //! and where that is negative, the symbol moves. Moves are made many at a time
 //! although each was judged alone; a share of them only, drawn at random, and
 //! against a curvature larger than measured, so that the whole gets better. Then
-//! everything is computed anew, and the best state seen is kept.
+//! everything is computed anew; moves that made it worse are taken back, and the
+//! next ones judged with more caution.
 //!
 //! The idea of optimising the latents of one picture through a frozen decoder is
 //! that of Campos et al. 2019 and of stochastic Gumbel annealing (Yang et al.
@@ -26,7 +27,7 @@ use super::tensors;
 use crate::entropy::Costs;
 use crate::error::Result;
 use crate::model::arch::{PIXEL_BLOCK, PIXEL_CHANNELS};
-use crate::nn::{Source, Tensor};
+use crate::nn::{Source, Tape, Tensor};
 use crate::tile::{Tile, TileGrid};
 
 /// Passes of each effort.
@@ -35,8 +36,11 @@ const PASSES: [usize; 10] = [0, 1, 2, 4, 6, 9, 14, 20, 30, 45];
 pub(super) const MAX_EFFORT: u8 = PASSES.len() as u8 - 1;
 /// Latent positions around a tile whose pixels the tile's latents reach.
 const HALO: usize = 4;
-/// By how much moves that are made together are worse than one alone.
-const CURVATURE: f32 = 3.0;
+/// By how much moves that are made together are worse than one alone, at first.
+/// A pass that fails makes the next one more cautious, one that succeeds less.
+const CAUTION: f32 = 4.0;
+/// Positions on each side over which the measured curvature is averaged.
+const NEARBY: usize = 2;
 /// The share of the worthwhile moves that are made in a pass, in 1/256.
 const MOVED: u32 = 40;
 /// The synthesis output's fraction bits.
@@ -59,11 +63,13 @@ pub(super) struct Scene<'a> {
     pub y_hat: Tensor,
 }
 
-/// What the search knows after a pass.
+/// A state of the search.
 struct Look {
+    y: Tensor,
     coded: Vec<Coded>,
-    /// Half the derivative of the squared error with respect to each latent.
-    gradient: Vec<f32>,
+    /// The synthesis output less what is wanted.
+    errors: Tensor,
+    tape: Tape,
     /// Bits plus lambda times the squared error.
     objective: f64,
 }
@@ -71,25 +77,31 @@ struct Look {
 impl Scene<'_> {
     /// The latents of a tile after the passes of an effort: values that
     /// [`latents::write`] rounds to the symbols found.
-    pub fn refine(&self, index: usize, mut y: Tensor, z: &Tensor, effort: u8) -> Result<Tensor> {
+    pub fn refine(&self, index: usize, y: Tensor, z: &Tensor, effort: u8) -> Result<Tensor> {
         let passes = PASSES[usize::from(effort.min(MAX_EFFORT))];
         if passes == 0 {
             return Ok(y);
         }
-        let tile = self.grid.tile(index);
-        let mut patch = Patch::new(self, &tile);
-        let curvature = patch.curvature(self)?;
-        let mut best: Option<(f64, Tensor)> = None;
-        for pass in 0..=passes {
-            let look = patch.look(self, &y, z, pass < passes)?;
-            if best.as_ref().is_none_or(|(objective, _)| look.objective < *objective) {
-                best = Some((look.objective, y.clone()));
-            }
-            if pass < passes {
-                self.move_symbols(&mut y, &look, &curvature, (index * passes + pass) as u32);
+        let mut patch = Patch::new(self, &self.grid.tile(index));
+        let mut best = patch.look(self, y, z)?;
+        let curvature = patch.curvature(self, &best.tape)?;
+        let mut gradient = patch.gradient(self, &best)?;
+        let mut caution = CAUTION;
+        for pass in 0..passes {
+            let moved =
+                self.move_symbols(&best, &gradient, &curvature, caution, (index * passes + pass) as u32);
+            let look = patch.look(self, moved, z)?;
+            if look.objective < best.objective {
+                best = look;
+                caution *= 0.9;
+                if pass + 1 < passes {
+                    gradient = patch.gradient(self, &best)?;
+                }
+            } else {
+                caution *= 1.5;
             }
         }
-        Ok(best.map_or(y, |(_, y)| y))
+        Ok(best.y)
     }
 
     /// Lambda for squared errors of the synthesis output: for those of samples,
@@ -99,20 +111,29 @@ impl Scene<'_> {
         (self.quantiser.quality.lambda() / samples) as f32
     }
 
-    fn move_symbols(&self, y: &mut Tensor, look: &Look, curvature: &[f32], seed: u32) {
-        let (channels, lambda) = (curvature.len(), self.lambda());
-        for (i, (coded, gradient)) in look.coded.iter().zip(&look.gradient).enumerate() {
-            let &Coded { bin, mean, symbol } = coded;
+    /// Moves a share of the symbols that are worth it. `gradient` and `curvature`
+    /// are those of half the squared error.
+    fn move_symbols(
+        &self,
+        look: &Look,
+        gradient: &[f32],
+        curvature: &[f32],
+        caution: f32,
+        seed: u32,
+    ) -> Tensor {
+        let (mut y, lambda) = (look.y.clone(), self.lambda());
+        let channels = y.channels;
+        for (i, &Coded { bin, mean, symbol }) in look.coded.iter().enumerate() {
             if bin == 0 || hash(seed, i as u32) & 0xff >= MOVED {
                 continue;
             }
-            let (step, h) = (self.quantiser.steps[i % channels], curvature[i % channels] * CURVATURE);
+            let step = self.quantiser.steps[i % channels];
             let (now, bits) = (step.dequantize(symbol), self.costs.bits(bin, symbol));
             let mut least = 0.0;
             for to in [symbol.saturating_sub(1), symbol.saturating_add(1)] {
                 let value = step.dequantize(to);
                 let d = (value - now) as f32;
-                let error = 2.0 * gradient * d + h * d * d;
+                let error = 2.0 * gradient[i] * d + caution * curvature[i] * d * d;
                 let change = self.costs.bits(bin, to) - bits + lambda * error;
                 if change < least {
                     least = change;
@@ -120,6 +141,7 @@ impl Scene<'_> {
                 }
             }
         }
+        y
     }
 }
 
@@ -159,48 +181,60 @@ impl Patch {
         Patch { inner, y_hat: tensors::crop(&scene.y_hat, &outer), wanted, inside }
     }
 
-    /// The sum of squares of what a latent of each channel adds to the output
-    /// when it grows by one: the squared length of the columns of the synthesis
-    /// transform's derivative, from one random vector of signs (Hutchinson 1990).
-    fn curvature(&self, scene: &Scene<'_>) -> Result<Vec<f32>> {
+    /// For each latent of the tile the sum of squares of what it adds to the
+    /// output when it grows by one: the squared length of a column of the
+    /// synthesis transform's derivative, from one random vector of signs
+    /// (Hutchinson 1990) and averaged over the positions nearby.
+    fn curvature(&self, scene: &Scene<'_>, tape: &Tape) -> Result<Vec<f32>> {
         let gradient = scene.model.gradient()?;
-        let (mut probe, tape) = gradient.forward(&self.y_hat, scene.quantiser.quality);
+        let mut probe = Tensor::new(self.wanted.height, self.wanted.width, PIXEL_CHANNELS);
         for (i, v) in probe.data.iter_mut().enumerate() {
             *v = if hash(0x9e37_79b9, i as u32) & 1 == 0 { PROBE } else { -PROBE };
         }
-        let back = gradient.backward(probe, &tape);
-        let mut sums = vec![0u64; back.channels];
-        for position in back.data.chunks_exact(back.channels) {
-            for (sum, &v) in sums.iter_mut().zip(position) {
-                *sum += u64::from(v.unsigned_abs()).pow(2);
+        let back = gradient.backward(probe, tape);
+        let scale = power(-gradient.exponent()) / f32::from(PROBE);
+        let mut out = Vec::with_capacity(self.inner.rows.len() * self.inner.columns.len() * back.channels);
+        let near = |at: usize, end: usize| at.saturating_sub(NEARBY)..(at + NEARBY + 1).min(end);
+        for y in self.inner.rows.clone() {
+            for x in self.inner.columns.clone() {
+                let mut sums = vec![0.0f32; back.channels];
+                let (rows, columns) = (near(y, back.height), near(x, back.width));
+                let positions = (rows.len() * columns.len()) as f32;
+                for position in rows.flat_map(|y| columns.clone().map(move |x| (y, x))) {
+                    for (sum, &v) in sums.iter_mut().zip(back.at(position.0, position.1)) {
+                        *sum += f32::from(v) * f32::from(v);
+                    }
+                }
+                out.extend(sums.iter().map(|sum| sum / positions * scale * scale));
             }
         }
-        let scale = power(-gradient.exponent()) / f32::from(PROBE);
-        let positions = (back.height * back.width) as f32;
-        Ok(sums.into_iter().map(|sum| sum as f32 / positions * scale * scale).collect())
+        Ok(out)
     }
 
     /// Codes the tile and measures what comes of it.
-    fn look(&mut self, scene: &Scene<'_>, y: &Tensor, z: &Tensor, again: bool) -> Result<Look> {
-        let (y_hat, coded) = latents::quantise(scene.model, scene.quantiser, y, z)?;
+    fn look(&mut self, scene: &Scene<'_>, y: Tensor, z: &Tensor) -> Result<Look> {
+        let (y_hat, coded) = latents::quantise(scene.model, scene.quantiser, &y, z)?;
         tensors::paste(&mut self.y_hat, &self.inner, &y_hat);
         let gradient = scene.model.gradient()?;
-        let (mut output, tape) = gradient.forward(&self.y_hat, scene.quantiser.quality);
-        self.errors(&mut output);
-        let squares: u64 = output.data.iter().map(|&e| u64::from(e.unsigned_abs()).pow(2)).sum();
+        let (mut errors, tape) = gradient.forward(&self.y_hat, scene.quantiser.quality);
+        self.errors(&mut errors);
+        let squares: u64 = errors.data.iter().map(|&e| u64::from(e.unsigned_abs()).pow(2)).sum();
         let bits: f64 = coded.iter().map(|c| f64::from(scene.costs.bits(c.bin, c.symbol))).sum();
         let objective = bits + f64::from(scene.lambda()) * squares as f64;
-        if !again {
-            return Ok(Look { coded, gradient: Vec::new(), objective });
-        }
+        Ok(Look { y, coded, errors, tape, objective })
+    }
+
+    /// Half the derivative of the squared error with respect to each latent.
+    fn gradient(&self, scene: &Scene<'_>, look: &Look) -> Result<Vec<f32>> {
+        let gradient = scene.model.gradient()?;
+        let mut errors = look.errors.clone();
         // Errors use the range of 16 bits.
-        let largest = output.data.iter().map(|e| e.unsigned_abs()).max().unwrap_or(0);
+        let largest = errors.data.iter().map(|e| e.unsigned_abs()).max().unwrap_or(0);
         let shift = largest.max(1).leading_zeros().saturating_sub(2).min(6);
-        output.data.iter_mut().for_each(|e| *e <<= shift);
-        let back = tensors::crop(&gradient.backward(output, &tape), &self.inner);
+        errors.data.iter_mut().for_each(|e| *e <<= shift);
+        let back = tensors::crop(&gradient.backward(errors, &look.tape), &self.inner);
         let scale = power(-gradient.exponent() - shift as i32);
-        let gradient = back.data.iter().map(|&g| f32::from(g) * scale).collect();
-        Ok(Look { coded, gradient, objective })
+        Ok(back.data.iter().map(|&g| f32::from(g) * scale).collect())
     }
 
     /// The synthesis output less what is wanted; nothing is wanted beyond the
