@@ -18,12 +18,12 @@ fn log2_q16(n: u32) -> u32 {
     let mut mantissa = u64::from(n) << (31 - whole);
     let mut fraction = 0;
     for _ in 0..16 {
-        mantissa = mantissa * mantissa >> 31;
+        mantissa = (mantissa * mantissa) >> 31;
         let bit = (mantissa >> 32) as u32;
         mantissa >>= bit;
-        fraction = fraction << 1 | bit;
+        fraction = (fraction << 1) | bit;
     }
-    whole << 16 | fraction
+    (whole << 16) | fraction
 }
 
 impl<'t> Costs<'t> {
