@@ -12,7 +12,7 @@
 //! there: a decoder that makes other pixels is wrong.
 //!
 //! `encoded.sha256` holds, for each golden file, the hash of the bytes that the
-//! encoder makes of its decoded pixels at quality 40, with some effort if they are small. They are to be equal on
+//! encoder makes of its decoded pixels at quality 40. They are to be equal on
 //! every machine, not for ever: after a deliberate change of the encoder
 //! `AECODEC_ENCODER_CHANGED=1 cargo test --test golden` writes them anew.
 
@@ -37,7 +37,11 @@ fn hash(picture: &DynamicImage) -> String {
     hasher.update(picture.width().to_le_bytes());
     hasher.update(picture.height().to_le_bytes());
     hasher.update([picture.color().channel_count()]);
-    hasher.update(picture.as_bytes());
+    let mut samples = picture.as_bytes().to_vec();
+    if cfg!(target_endian = "big") && picture.color().bytes_per_pixel() > picture.color().channel_count() {
+        samples.as_chunks_mut::<2>().0.iter_mut().for_each(|sample| sample.reverse());
+    }
+    hasher.update(samples);
     hex(&hasher.finalize())
 }
 
@@ -108,9 +112,7 @@ fn the_encoder_makes_the_same_bytes() {
         for level in Level::available() {
             let model = Model::read(MODELS[0].bytes).unwrap();
             let model = Some(PreparedModel::at_level(model, MODELS[0].id, level));
-            // The search takes long where the processor is emulated.
-            let effort = u8::from(picture.width() * picture.height() < 1 << 15);
-            let options = EncodeOptions { quality: 40.0, effort, model, ..Default::default() };
+            let options = EncodeOptions { quality: 40.0, effort: 0, model, ..Default::default() };
             for &threads in threads(&[1, 3]) {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 let bytes = pool.install(|| encode(&picture, &options).unwrap());
