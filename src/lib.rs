@@ -1,6 +1,9 @@
 //! aecodec: a learned image codec whose files decode to the same pixels on
 //! every machine.
 
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 pub mod codec;
 pub mod container;
 pub mod entropy;
@@ -11,6 +14,7 @@ pub mod hooks;
 pub mod limits;
 pub mod model;
 pub mod nn;
+pub mod restore;
 pub mod tile;
 #[cfg(feature = "train")]
 pub mod train;
@@ -22,7 +26,9 @@ pub use container::{Cicp, Colour, Metadata};
 pub use error::{Error, Result};
 pub use hooks::register_image_hooks;
 pub use limits::Limits;
+pub use restore::{DenoiseOptions, UpscaleOptions, denoise, upscale};
 
-/// Lets the tests inside this crate share code with those outside.
-#[cfg(test)]
+/// Lets the commands, and the tests inside this crate that share code with
+/// those outside, use it as others do.
+#[cfg(any(test, feature = "cli"))]
 extern crate self as aecodec;

@@ -26,6 +26,10 @@ fn a_decoder_written_from_the_specification_makes_the_same_pixels() {
             .map(|line| line.split_once("  ").expect("a hash, two spaces, a file").1)
             .filter(|file| aecodec::probe(&std::fs::read(golden.join(file)).unwrap()).unwrap().model == id)
             .collect();
+        if files.is_empty() {
+            // It restores pictures, and decodes none.
+            continue;
+        }
         let output = Command::new("python3")
             .arg(root.join("tests/second_decoder/decode.py"))
             .arg(&model)

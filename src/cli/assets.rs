@@ -23,22 +23,25 @@ pub struct AssetsArgs {
 }
 
 impl AssetsArgs {
-    /// Writes everything there is to say about `command`.
-    pub fn run(&self, mut command: Command) -> Result<()> {
+    /// Writes everything there is to say about the programs.
+    pub fn run(&self, programs: [Command; 2]) -> Result<()> {
         let write = |path: &str, bytes: &[u8]| write(&self.folder.join(path), bytes);
         let manual = self.folder.join("man/man1");
-        fs::create_dir_all(&manual)
-            .and_then(|()| clap_mangen::generate_to(command.clone(), &manual))
-            .with_context(|| format!("cannot write {}", manual.display()))?;
-        for (shell, path) in [
-            (Shell::Bash, "bash-completion/completions/aecodec"),
-            (Shell::Zsh, "zsh/site-functions/_aecodec"),
-            (Shell::Fish, "fish/vendor_completions.d/aecodec.fish"),
-            (Shell::PowerShell, "powershell/aecodec.ps1"),
-        ] {
-            let mut bytes = Vec::new();
-            clap_complete::generate(shell, &mut command, "aecodec", &mut bytes);
-            write(path, &bytes)?;
+        for mut program in programs {
+            fs::create_dir_all(&manual)
+                .and_then(|()| clap_mangen::generate_to(program.clone(), &manual))
+                .with_context(|| format!("cannot write {}", manual.display()))?;
+            let name = program.get_name().to_owned();
+            for (shell, path) in [
+                (Shell::Bash, format!("bash-completion/completions/{name}")),
+                (Shell::Zsh, format!("zsh/site-functions/_{name}")),
+                (Shell::Fish, format!("fish/vendor_completions.d/{name}.fish")),
+                (Shell::PowerShell, format!("powershell/{name}.ps1")),
+            ] {
+                let mut bytes = Vec::new();
+                clap_complete::generate(shell, &mut program, name.as_str(), &mut bytes);
+                write(&path, &bytes)?;
+            }
         }
         write("mime/packages/aecodec.xml", MIME.as_bytes())?;
         write("misc/aecodec.magic", MAGIC.as_bytes())?;

@@ -22,6 +22,7 @@ use aecodec::eval::run::{Missing, Run, date};
 use aecodec::eval::sweep::{Bench, Original};
 use aecodec::eval::{Contender, timing};
 
+use super::bench_restoration::{RestorationArgs, Task};
 use super::output::Output;
 use super::paths::{Conversion, Input, Job, plan};
 use super::{batch, compress, model, note, picture, print};
@@ -41,6 +42,12 @@ pub struct BenchArgs {
     /// A folder of pictures
     #[arg(value_name = "DIR")]
     folder: PathBuf,
+    /// What to measure
+    #[arg(long, value_enum, default_value_t = Task::Codec)]
+    task: Task,
+    /// For restored pictures
+    #[command(flatten, next_help_heading = "Denoising and enlarging")]
+    restoration: RestorationArgs,
     /// Qualities to measure at
     #[arg(long, value_delimiter = ',', value_name = "LIST", value_parser = compress::parse_quality,
           default_values_t = [5.0, 15.0, 30.0, 45.0, 60.0, 75.0, 90.0])]
@@ -83,6 +90,9 @@ pub struct BenchArgs {
 impl BenchArgs {
     /// Measures, prints the tables, writes the reports.
     pub fn run(self) -> Result<()> {
+        if self.task != Task::Codec {
+            return self.restoration.run(self.task, &self.folder, self.json.as_deref(), self.force);
+        }
         let outputs = [&self.csv, &self.json, &self.report];
         for path in outputs.into_iter().flatten() {
             Output::File(path.clone()).check(self.force)?;

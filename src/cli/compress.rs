@@ -6,7 +6,9 @@ use clap::Args;
 use aecodec::EncodeOptions;
 use aecodec::codec::{DEFAULT_EFFORT, DEFAULT_QUALITY, MAX_EFFORT};
 use aecodec::eval::bits_per_pixel;
+use aecodec::restore::DenoiseOptions;
 
+use super::denoise::{self, SigmaArg, parse_sigma};
 use super::limits::LimitArgs;
 use super::paths::{Conversion, InputsOutput, Job, plan};
 use super::picture::{self, Picture};
@@ -31,6 +33,10 @@ pub struct CompressArgs {
     /// Compress alpha too, at this quality; it is kept without loss otherwise
     #[arg(long, value_name = "0..100", value_parser = parse_quality)]
     pub alpha_quality: Option<f32>,
+    /// Remove noise first, of this standard deviation or as estimated: what is
+    /// not noise then costs fewer bits
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "auto", value_parser = parse_sigma)]
+    pub denoise: Option<SigmaArg>,
     /// Turn pictures upright and drop Exif and XMP; colour profiles stay, the
     /// usual ones in short form
     #[arg(long)]
@@ -59,8 +65,13 @@ impl CompressArgs {
     fn compress(&self, job: &Job, options: &EncodeOptions) -> Result<String> {
         job.output.check(self.io.force)?;
         let bytes = job.input.read()?;
-        let Picture { pixels, metadata, notes } =
+        let Picture { mut pixels, metadata, mut notes } =
             picture::read(&job.input, &bytes, &self.limits.limits(), self.strip)?;
+        if let Some(sigma) = self.denoise {
+            let options =
+                DenoiseOptions { sigma: sigma.into(), limits: self.limits.limits(), ..Default::default() };
+            notes.push(format!("denoised: {}", denoise::apply(&mut pixels, &options)?));
+        }
         let coded = aecodec::encode(&pixels, &EncodeOptions { metadata, ..options.clone() })?;
         job.output.write(&coded, self.io.force)?;
         let line = format!(

@@ -1,16 +1,18 @@
 //! The command line: one file for each command, and what they share.
 //!
-//! [`paths`] turns arguments into jobs, [`batch`] runs them side by side,
-//! [`picture`] reads and writes pictures, [`output`] writes whole files or none,
-//! [`model`] finds models, [`limits`] says what a picture may cost. [`assets`]
+//! `paths` turns arguments into jobs, `batch` runs them side by side,
+//! `picture` reads and writes pictures, `output` writes whole files or none,
+//! `model` finds models, `limits` says what a picture may cost. `assets`
 //! is for packagers.
 
 mod assets;
 mod batch;
 mod bench;
+mod bench_restoration;
 mod compare;
 mod compress;
 mod decompress;
+mod denoise;
 mod heat_map;
 mod info;
 mod limits;
@@ -22,8 +24,10 @@ mod picture;
 mod results;
 #[cfg(feature = "train")]
 mod train;
+mod upscale;
 
 use std::io::{self, Write};
+use std::process::ExitCode;
 use std::sync::LazyLock;
 
 use anyhow::{Context, Result};
@@ -31,18 +35,18 @@ use clap::builder::RangedU64ValueParser;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use aecodec::container;
-use aecodec::model::registry::MODELS;
+use aecodec::model::registry::{MODELS, RESTORERS};
 
 /// The version, and what it decodes without further files.
 static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
-    let models = MODELS.iter().map(|model| format!("\nmodel {} {}", model.id, model.name));
+    let models = MODELS.iter().chain(RESTORERS).map(|model| format!("\nmodel {} {}", model.id, model.name));
     format!("{}\nformat {}{}", env!("CARGO_PKG_VERSION"), container::VERSION, models.collect::<String>())
 });
 
 /// A learned image codec whose files decode to the same pixels on every machine.
 #[derive(Debug, Parser)]
 #[command(version, long_version = LONG_VERSION.as_str(), help_expected = true, arg_required_else_help = true, max_term_width = 100)]
-pub struct Cli {
+struct Cli {
     /// Threads to use (bench: pictures in flight): all processors, if left out
     #[arg(long, global = true, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
     threads: Option<usize>,
@@ -54,6 +58,9 @@ pub struct Cli {
 enum Command {
     Compress(compress::CompressArgs),
     Decompress(decompress::DecompressArgs),
+    #[command(override_usage = "aecodec denoise [OPTIONS] <IN>... <OUT>")]
+    Denoise(denoise::DenoiseArgs),
+    Upscale(upscale::UpscaleArgs),
     Info(info::InfoArgs),
     Compare(compare::CompareArgs),
     Bench(bench::BenchArgs),
@@ -67,22 +74,66 @@ enum Command {
     Export(aecodec::train::ExportArgs),
 }
 
-impl Cli {
-    /// Runs the command on as many threads as were asked for.
-    pub fn run(self) -> Result<()> {
-        let threads = match self.command {
-            #[cfg(feature = "train")]
-            // Its workers are threads of their own.
-            Command::Train(_) => None,
-            _ => self.threads,
-        };
-        match threads {
-            None => self.command.run(),
-            Some(threads) => rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .with_context(|| format!("cannot start {threads} threads"))?
-                .install(|| self.command.run()),
+/// Remove noise from pictures with a neural network, on any processor.
+#[derive(Debug, Parser)]
+#[command(name = "image-denoise", override_usage = "image-denoise [OPTIONS] <IN>... <OUT>", version, long_version = LONG_VERSION.as_str(), help_expected = true, arg_required_else_help = true, max_term_width = 100)]
+struct ImageDenoise {
+    /// Threads to use: all processors, if left out
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
+    threads: Option<usize>,
+    #[command(flatten)]
+    args: denoise::DenoiseArgs,
+}
+
+/// The program `aecodec`.
+pub fn aecodec() -> ExitCode {
+    let Cli { threads, command } = Cli::parse();
+    let threads = match command {
+        #[cfg(feature = "train")]
+        // Its workers are threads of their own.
+        Command::Train(_) => None,
+        _ => threads,
+    };
+    report(on_threads(threads, || command.run()))
+}
+
+/// The program `image-denoise`.
+pub fn image_denoise() -> ExitCode {
+    let ImageDenoise { threads, args } = ImageDenoise::parse();
+    report(on_threads(threads, || args.run()))
+}
+
+/// Runs on as many threads as were asked for.
+fn on_threads(threads: Option<usize>, run: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+    match threads {
+        None => run(),
+        Some(threads) => rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .with_context(|| format!("cannot start {threads} threads"))?
+            .install(run),
+    }
+}
+
+/// Tells of an error, with its causes, and what that means for the exit code.
+fn report(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut lines = format!("error: {error}\n");
+            let mut said = error.to_string();
+            for cause in error.chain().skip(1).map(ToString::to_string) {
+                // Some errors repeat their cause in their own words.
+                if !said.contains(&cause) {
+                    lines += &format!("because: {cause}\n");
+                }
+                said = cause;
+            }
+            // If even this cannot be written, the exit code has to do.
+            let _ = io::stderr().write_all(lines.as_bytes());
+            ExitCode::FAILURE
         }
     }
 }
@@ -92,22 +143,24 @@ impl Command {
         match self {
             Command::Compress(args) => args.run(),
             Command::Decompress(args) => args.run(),
+            Command::Denoise(args) => args.run(),
+            Command::Upscale(args) => args.run(),
             Command::Info(args) => args.run(),
             Command::Compare(args) => args.run(),
             Command::Bench(args) => args.run(),
             Command::Results(args) => args.run(),
             Command::Meter(args) => args.run(),
-            Command::Assets(args) => args.run(Cli::command()),
+            Command::Assets(args) => args.run([Cli::command(), ImageDenoise::command()]),
             #[cfg(feature = "train")]
             Command::Train(args) => train::run(&args),
             #[cfg(feature = "train")]
-            Command::Export(args) => aecodec::train::release::release(&args).map(drop),
+            Command::Export(args) => train::export(&args),
         }
     }
 }
 
 /// Whether a command failed only because nobody reads its output any more.
-pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
@@ -133,6 +186,7 @@ mod tests {
     #[test]
     fn every_argument_is_sound_and_has_help() {
         Cli::command().debug_assert();
+        ImageDenoise::command().debug_assert();
     }
 
     #[test]

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use sha2::{Digest, Sha256};
 
 use aecodec::PreparedModel;
 use aecodec::model::registry::{self, MODELS};
-use aecodec::model::{Model, ModelId};
+use aecodec::model::{Model, ModelId, RestorationModel};
+use aecodec::restore::Restorer;
 
 /// A model of this build by its name or id, or else a model file by its path.
 pub fn load(name: &str) -> Result<Arc<PreparedModel>> {
@@ -61,12 +61,20 @@ pub fn describe(name: Option<&str>) -> Result<Description> {
     Ok(Description { name: model.model().name.clone(), id: model.id(), bytes, argument, is_file: true })
 }
 
-/// A model file.
+/// The file of a model that restores pictures.
+pub fn restorer(path: &Path) -> Result<Arc<Restorer>> {
+    let open = || -> Result<Arc<Restorer>> {
+        let bytes = fs::read(path)?;
+        Ok(Restorer::new(RestorationModel::read(&bytes)?, ModelId::of(&bytes))?)
+    };
+    open().with_context(|| format!("cannot read the model file {}", path.display()))
+}
+
+/// A codec's model file.
 pub fn read(path: &Path) -> Result<Arc<PreparedModel>> {
     let open = || -> Result<Arc<PreparedModel>> {
         let bytes = fs::read(path)?;
-        let [a, b, c, d, ..] = Sha256::digest(&bytes)[..] else { unreachable!("a digest has 32 bytes") };
-        Ok(PreparedModel::new(Model::read(&bytes)?, ModelId([a, b, c, d])))
+        Ok(PreparedModel::new(Model::read(&bytes)?, ModelId::of(&bytes)))
     };
     open().with_context(|| format!("cannot read the model file {}", path.display()))
 }

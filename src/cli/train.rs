@@ -1,9 +1,11 @@
-//! `aecodec train`: the trainer, and a first Ctrl-C that ends it in order.
+//! `aecodec train` and `aecodec export`: the trainer, and a first Ctrl-C that ends it in order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aecodec::train::{TrainArgs, trainer};
+use aecodec::model::Arch;
+use aecodec::train::checkpoint::Checkpoint;
+use aecodec::train::{ExportArgs, TrainArgs, release, restoration_release, trainer};
 use anyhow::Result;
 
 /// Trains; an interrupt saves a checkpoint first.
@@ -12,4 +14,13 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let asked = Arc::clone(&stop);
     ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed))?;
     trainer::train(args, &stop)
+}
+
+/// Exports a run of either kind.
+pub fn export(args: &ExportArgs) -> Result<()> {
+    if Checkpoint::<Arch>::is_in(&args.run)? {
+        release::release(args).map(drop)
+    } else {
+        restoration_release::release(args).map(drop)
+    }
 }

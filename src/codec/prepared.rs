@@ -51,9 +51,7 @@ impl PreparedModel {
         let network = Network::new(&self.model.networks[part as usize], self.level)?;
         Ok(cell.get_or_init(|| network))
     }
-}
 
-impl PreparedModel {
     /// The synthesis transform, to be run in both directions.
     pub(super) fn gradient(&self) -> Result<&Gradient> {
         if let Some(gradient) = self.gradient.get() {

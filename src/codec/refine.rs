@@ -22,6 +22,7 @@
 //! products of floats in a fixed order: the result is the same on every machine.
 
 use super::latents::{self, Coded, Quantiser, saturate};
+use super::pixels::SYNTHESIS_OUTPUT_BITS;
 use super::prepared::PreparedModel;
 use super::tensors;
 use crate::entropy::Costs;
@@ -43,8 +44,6 @@ const CAUTION: f32 = 4.0;
 const NEARBY: usize = 2;
 /// The share of the worthwhile moves that are made in a pass, in 1/256.
 const MOVED: u32 = 40;
-/// The synthesis output's fraction bits.
-const OUTPUT_BITS: u32 = 6;
 /// The magnitude of the probe that measures curvature.
 const PROBE: i16 = 1 << 12;
 
@@ -107,7 +106,7 @@ impl Scene<'_> {
     /// Lambda for squared errors of the synthesis output: for those of samples,
     /// divided by the samples of a pixel.
     fn lambda(&self) -> f32 {
-        let samples = 3.0 * f64::from(1 << (2 * OUTPUT_BITS));
+        let samples = 3.0 * f64::from(1 << (2 * SYNTHESIS_OUTPUT_BITS));
         (self.quantiser.quality.lambda() / samples) as f32
     }
 

@@ -22,6 +22,7 @@ pub mod peers;
 pub mod process;
 pub mod psnr;
 pub mod report;
+pub mod restoration;
 pub mod run;
 pub mod score;
 pub mod summary;

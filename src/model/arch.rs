@@ -89,7 +89,7 @@ impl Part {
 
 /// x + W2 dw(leaky(W1 x)), then x + W4 gate(W3 x): spatial mixing, then channel
 /// mixing.
-fn block(c: usize) -> [Layer; 2] {
+pub(super) fn block(c: usize) -> [Layer; 2] {
     [
         Residual(vec![
             Pointwise { inputs: c, outputs: c },

@@ -6,13 +6,17 @@ pub mod file;
 pub mod layer;
 pub mod quality;
 pub mod registry;
+pub mod restoration;
+pub mod scale;
 pub mod step;
+mod tensors;
 
 use std::fmt;
 
 pub use arch::{Arch, Part};
 pub use layer::Layer;
 pub use quality::QualityIndex;
+pub use restoration::{RestorationArch, RestorationModel, Task};
 
 use crate::entropy::ScaleTables;
 
@@ -61,6 +65,16 @@ impl Model {
 /// SHA-256 of the model's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ModelId(pub [u8; 4]);
+
+#[cfg(feature = "cli")]
+impl ModelId {
+    /// The id of a model file.
+    pub fn of(file: &[u8]) -> ModelId {
+        use sha2::{Digest, Sha256};
+        let [a, b, c, d, ..] = Sha256::digest(file)[..] else { unreachable!("a digest has 32 bytes") };
+        ModelId([a, b, c, d])
+    }
+}
 
 impl fmt::Display for ModelId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

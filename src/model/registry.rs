@@ -29,6 +29,30 @@ pub const MODELS: &[Embedded] = &[
     },
 ];
 
+/// The models that restore pictures, at most one for each task, which is its name.
+pub const RESTORERS: &[Embedded] = &[
+    Embedded {
+        id: ModelId([0x5b, 0x2c, 0x85, 0x3e]),
+        name: "denoise",
+        bytes: include_bytes!("../../models/5b2c853e.aem"),
+    },
+    Embedded {
+        id: ModelId([0xca, 0x19, 0x87, 0x21]),
+        name: "upscale2",
+        bytes: include_bytes!("../../models/ca198721.aem"),
+    },
+    Embedded {
+        id: ModelId([0xec, 0x3c, 0x75, 0x7f]),
+        name: "upscale3",
+        bytes: include_bytes!("../../models/ec3c757f.aem"),
+    },
+    Embedded {
+        id: ModelId([0x0d, 0x69, 0xb2, 0x27]),
+        name: "upscale4",
+        bytes: include_bytes!("../../models/0d69b227.aem"),
+    },
+];
+
 /// The place in [`MODELS`] of the model that a file asks for.
 pub fn find(id: ModelId) -> Option<usize> {
     MODELS.iter().position(|model| model.id == id)
@@ -45,7 +69,7 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::*;
-    use crate::model::Model;
+    use crate::model::{Model, RestorationModel};
 
     #[test]
     fn embedded_models_are_what_they_are_called() {
@@ -56,6 +80,11 @@ mod tests {
             assert_eq!(by_name(&model.id.to_string()), Some(index));
             let newest = by_name(model.name).unwrap();
             assert!(newest <= index && MODELS[newest].name == model.name, "{}", model.name);
+        }
+        for model in RESTORERS {
+            assert_eq!(Sha256::digest(model.bytes)[..4], model.id.0, "{}", model.name);
+            let read = RestorationModel::read(model.bytes).unwrap();
+            assert_eq!((read.name.as_str(), read.arch.task.name().as_str()), (model.name, model.name));
         }
     }
 }

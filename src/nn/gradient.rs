@@ -20,11 +20,10 @@ use super::requant::{Gate, leaky_relu, narrow};
 use super::tensor::Tensor;
 use crate::model::layer::LEAKY_SHIFT;
 use crate::model::quality::ANCHORS;
+use crate::model::scale::{power, row_shift};
 use crate::model::{IntegerNetwork, Layer, QualityIndex, SiteParams};
 use crate::{Error, Result};
 
-/// Bound of a transposed row's sum of magnitudes, as the exporter's.
-const ROW_SUM: f64 = (1 << 17) as f64;
 /// A gradient's factor in a gate is divided by this power of two.
 const GATE_SHIFT: u32 = 12;
 
@@ -52,11 +51,6 @@ enum Node {
 /// and the inputs of gates, in order.
 #[derive(Debug, Default)]
 pub struct Tape(Vec<Tensor>);
-
-/// `2^k`, exactly.
-fn power(k: i32) -> f64 {
-    f64::from_bits(((1023 + i64::from(k)) as u64) << 52)
-}
 
 /// The power of two nearest to a positive number, in octaves: without a
 /// logarithm, whose last bit may differ between machines.
@@ -291,13 +285,7 @@ fn reverse(
     let mut quantised = Vec::with_capacity(rows.len());
     for (row, &to) in rows.iter().zip(&to) {
         let row: Vec<f64> = row.iter().map(|w| w * power(to)).collect();
-        let sum: f64 = row.iter().map(|w| w.abs()).sum();
-        let largest = row.iter().fold(0.0f64, |m, w| m.max(w.abs()));
-        let fits = |shift: &u8| {
-            let scale = power(i32::from(*shift));
-            sum * scale <= ROW_SUM && largest * scale <= 32767.0
-        };
-        let shift = (0..=24u8).rev().find(fits).unwrap_or(0);
+        let shift = row_shift(&row, &[]).unwrap_or(0);
         let scale = power(i32::from(shift));
         quantised.push(
             row.iter()

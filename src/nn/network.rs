@@ -96,15 +96,48 @@ impl Network {
     /// How a window of the output is best cut for the threads there are.
     pub fn cuts(&self, window: &Window) -> Cuts {
         let scale = self.finest().0;
-        let (strip, band) = ((STRIP / scale).max(1), (BAND / scale).max(1));
+        // Pieces compute their neighbours' margins again: the further a network
+        // reaches, the larger they are.
+        let reach = self.reach();
+        let strip = (STRIP / scale).max(16 * reach).max(1);
+        let band = (BAND / scale).max(3 * reach).max(1);
         // Asking for the number of threads starts them.
         let small = window.columns.len() <= strip && window.rows.len() <= band;
         let threads = if small { 1 } else { rayon::current_num_threads() };
+        let strips = window.columns.len().div_ceil(strip).max(1);
         let bands = match threads {
             1 => 1,
-            _ => (4 * threads).div_ceil(window.columns.len().div_ceil(strip).max(1)),
+            _ => {
+                let most = (window.rows.len() / band).max(1);
+                let wanted = (4 * threads).div_ceil(strips).min(most);
+                // The same number for each thread, where there is more than one.
+                if wanted * strips > threads { wanted.next_multiple_of(threads) } else { wanted }
+            }
         };
-        Cuts::new(window, window.rows.len().div_ceil(bands).max(band), strip)
+        Cuts::new(window, window.rows.len().div_ceil(bands), strip)
+    }
+
+    /// How many rows of the output beyond a row the input that it depends on
+    /// stands for.
+    fn reach(&self) -> usize {
+        const FAR: usize = 1 << 20;
+        let mut ends = vec![0; self.ops.len() + 1];
+        ends[self.ops.len()] = FAR;
+        let mut level = 0i32;
+        for (index, op) in self.ops.iter().enumerate().rev() {
+            let end = ends[index + 1];
+            ends[index] = ends[index].max(op.step.reads(0..end, usize::MAX).end);
+            if let Some(added) = op.add {
+                ends[added] = ends[added].max(end);
+            }
+            level += match op.step {
+                Step::Shuffle => 1,
+                Step::Unshuffle => -1,
+                _ => 0,
+            };
+        }
+        let end = if level >= 0 { ends[0] << level.min(16) } else { ends[0] >> (-level).min(16) };
+        end.saturating_sub(FAR)
     }
 
     /// Rows of the output to compute at once.

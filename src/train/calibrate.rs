@@ -52,7 +52,8 @@ impl Ranges {
         self.largest(std::slice::from_ref(&self.last))
     }
 
-    fn merge(&mut self, other: Ranges) {
+    /// Widens the ranges to those of further pictures.
+    pub fn merge(&mut self, other: Ranges) {
         for (path, ranges) in other.by_path {
             match self.by_path.get_mut(&path) {
                 None => {
@@ -90,7 +91,7 @@ fn tensors(layers: &[Layer], prefix: &str, out: &mut Vec<(String, bool, bool)>) 
 }
 
 /// Runs one network over `input` and notes its ranges.
-fn probe(
+pub fn probe(
     layers: &[Layer],
     geometry: Geometry,
     quality: Anchored,
@@ -119,7 +120,7 @@ fn probe(
 }
 
 /// Runs the whole float codec, rounding as the decoder does, over `pictures` at
-/// [`QUALITIES`].
+/// the points on the quality axis.
 pub fn calibrate(
     checkpoint: &Checkpoint,
     pictures: &[(Geometry, Vec<f32>)],

@@ -9,15 +9,23 @@ use anyhow::{Context, Result, bail};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::optimizer::{Side, State};
-use crate::model::Arch;
+use crate::model::{Arch, RestorationArch, Task};
 
 /// File name within the run's folder.
 pub const FILE: &str = "checkpoint.safetensors";
 
+/// The numbers that networks follow from, as text in a checkpoint.
+pub trait Numbers: Clone + PartialEq + std::fmt::Debug {
+    /// One line of text.
+    fn to_text(&self) -> String;
+    /// What the text says, or `None` where it is that of something else.
+    fn from_text(text: &str) -> Option<Self>;
+}
+
 /// What a run is made of between two steps.
-pub struct Checkpoint {
+pub struct Checkpoint<A = Arch> {
     /// Shape of the networks.
-    pub arch: Arch,
+    pub arch: A,
     /// Steps done.
     pub step: u64,
     /// Seconds of training done.
@@ -28,22 +36,40 @@ pub struct Checkpoint {
     pub states: BTreeMap<String, State>,
 }
 
-fn arch_numbers(arch: &Arch) -> String {
-    let Arch { channels, analysis_blocks, synthesis_blocks, latents, hyper_channels, hyper_latents } = arch;
-    format!("{channels} {analysis_blocks} {synthesis_blocks} {latents} {hyper_channels} {hyper_latents}")
+impl Numbers for Arch {
+    fn to_text(&self) -> String {
+        let Arch { channels, analysis_blocks, synthesis_blocks, latents, hyper_channels, hyper_latents } =
+            self;
+        format!("{channels} {analysis_blocks} {synthesis_blocks} {latents} {hyper_channels} {hyper_latents}")
+    }
+
+    fn from_text(text: &str) -> Option<Arch> {
+        let n: Vec<usize> = text.split(' ').map(|n| n.parse().ok()).collect::<Option<_>>()?;
+        let [channels, analysis_blocks, synthesis_blocks, latents, hyper_channels, hyper_latents] = n[..]
+        else {
+            return None;
+        };
+        Some(Arch { channels, analysis_blocks, synthesis_blocks, latents, hyper_channels, hyper_latents })
+    }
 }
 
-fn parse_arch(text: &str) -> Option<Arch> {
-    let n: Vec<usize> = text.split(' ').map(|n| n.parse().ok()).collect::<Option<_>>()?;
-    let [channels, analysis_blocks, synthesis_blocks, latents, hyper_channels, hyper_latents] = n[..] else {
-        return None;
-    };
-    Some(Arch { channels, analysis_blocks, synthesis_blocks, latents, hyper_channels, hyper_latents })
+impl Numbers for RestorationArch {
+    fn to_text(&self) -> String {
+        let numbers = self.numbers().map(|(_, number)| format!(" {number}"));
+        self.task.name() + &numbers.concat()
+    }
+
+    fn from_text(text: &str) -> Option<RestorationArch> {
+        let (task, numbers) = text.split_once(' ')?;
+        let n: Vec<usize> = numbers.split(' ').map(|n| n.parse().ok()).collect::<Option<_>>()?;
+        let [channels, levels, blocks, inner_blocks] = n[..] else { return None };
+        Some(RestorationArch { task: Task::from_name(task)?, channels, levels, blocks, inner_blocks })
+    }
 }
 
-impl Checkpoint {
+impl<A: Numbers> Checkpoint<A> {
     /// A run that starts from `weights`, with a fresh optimiser.
-    pub fn start(arch: Arch, weights: BTreeMap<String, Vec<f32>>) -> Checkpoint {
+    pub fn start(arch: A, weights: BTreeMap<String, Vec<f32>>) -> Checkpoint<A> {
         let states = weights.iter().map(|(name, w)| (name.clone(), State::new(w, 0))).collect();
         Checkpoint { arch, step: 0, seconds: 0.0, weights, states }
     }
@@ -75,7 +101,7 @@ impl Checkpoint {
             .map(|(name, bytes)| Ok((name, TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes)?)))
             .collect::<Result<Vec<_>>>()?;
         let metadata = HashMap::from([
-            ("arch".to_string(), arch_numbers(&self.arch)),
+            ("arch".to_string(), self.arch.to_text()),
             ("step".to_string(), self.step.to_string()),
             ("seconds".to_string(), self.seconds.to_string()),
         ]);
@@ -89,8 +115,21 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// Whether a run's folder holds a checkpoint of this kind, or none at all.
+    pub fn is_in(folder: &Path) -> Result<bool> {
+        let path = folder.join(FILE);
+        if !path.exists() {
+            return Ok(true);
+        }
+        let data = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let (_, header) = SafeTensors::read_metadata(&data)
+            .with_context(|| format!("{} is not a checkpoint", path.display()))?;
+        let arch = header.metadata().as_ref().and_then(|entries| entries.get("arch"));
+        Ok(arch.and_then(|text| A::from_text(text)).is_some())
+    }
+
     /// Reads the checkpoint of a run's folder, or `None` where there is none.
-    pub fn load(folder: &Path) -> Result<Option<Checkpoint>> {
+    pub fn load(folder: &Path) -> Result<Option<Checkpoint<A>>> {
         let path = folder.join(FILE);
         if !path.exists() {
             return Ok(None);
@@ -100,7 +139,8 @@ impl Checkpoint {
         let (_, header) = SafeTensors::read_metadata(&data).with_context(context)?;
         let metadata = header.metadata().clone().unwrap_or_default();
         let entry = |key: &str| metadata.get(key).with_context(context);
-        let arch = parse_arch(entry("arch")?).with_context(context)?;
+        let arch = A::from_text(entry("arch")?)
+            .with_context(|| format!("{} is a run of another kind", path.display()))?;
         let step = entry("step")?.parse().with_context(context)?;
         let seconds = entry("seconds")?.parse().with_context(context)?;
         let tensors = SafeTensors::deserialize(&data).with_context(context)?;

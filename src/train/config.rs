@@ -3,11 +3,25 @@
 use std::path::PathBuf;
 
 use super::optimizer::Method;
-use crate::model::Arch;
+use crate::model::{Arch, RestorationArch, Task};
+
+/// What is to be trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Purpose {
+    /// A codec
+    Codec,
+    /// A denoiser
+    Denoise,
+    /// An enlarger, by --factor
+    Upscale,
+}
 
 /// Train a model on a folder of pictures, or go on with a run.
 #[derive(Debug, Clone, clap::Args)]
 pub struct TrainArgs {
+    /// What the model is for
+    #[arg(long, value_enum, default_value_t = Purpose::Codec)]
+    pub task: Purpose,
     /// Folder of training pictures
     #[arg(long)]
     pub data: PathBuf,
@@ -65,6 +79,17 @@ pub struct TrainArgs {
     /// Let a run (or the model of --from) with fewer latents or blocks grow to what is asked for
     #[arg(long)]
     pub grow: bool,
+    /// Numbers of a codec's networks
+    #[command(flatten, next_help_heading = "Codec")]
+    pub codec: CodecArgs,
+    /// Numbers of a restoring network
+    #[command(flatten, next_help_heading = "Denoiser or enlarger")]
+    pub restoration: RestorationArgs,
+}
+
+/// The numbers of [`Arch`].
+#[derive(Debug, Clone, clap::Args)]
+pub struct CodecArgs {
     /// C: channels of the transforms at 1/8
     #[arg(long, default_value_t = 128)]
     pub channels: usize,
@@ -85,7 +110,27 @@ pub struct TrainArgs {
     pub hyper_latents: usize,
 }
 
-impl TrainArgs {
+/// The numbers of [`RestorationArch`].
+#[derive(Debug, Clone, clap::Args)]
+pub struct RestorationArgs {
+    /// How many times the width and height: 2, 3 or 4
+    #[arg(long, default_value_t = 2, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(2..=4))]
+    pub factor: usize,
+    /// Channels at the finest resolution
+    #[arg(long, default_value_t = 64)]
+    pub width: usize,
+    /// Resolutions
+    #[arg(long, default_value_t = 3, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=4))]
+    pub levels: usize,
+    /// Blocks on each side of the coarser resolutions
+    #[arg(long, default_value_t = 1)]
+    pub blocks: usize,
+    /// Blocks at the coarsest resolution
+    #[arg(long, default_value_t = 4)]
+    pub inner_blocks: usize,
+}
+
+impl CodecArgs {
     /// The shape of the networks.
     pub fn arch(&self) -> Arch {
         Arch {
@@ -97,7 +142,22 @@ impl TrainArgs {
             hyper_latents: self.hyper_latents,
         }
     }
+}
 
+impl RestorationArgs {
+    /// The shape of a denoiser, or of an enlarger by [`Self::factor`].
+    pub fn arch(&self, denoise: bool) -> RestorationArch {
+        RestorationArch {
+            task: if denoise { Task::Denoise } else { Task::Upscale(self.factor) },
+            channels: self.width,
+            levels: self.levels,
+            blocks: self.blocks,
+            inner_blocks: self.inner_blocks,
+        }
+    }
+}
+
+impl TrainArgs {
     /// The learning rate at `progress` (0..1) of the schedule: a linear
     /// warm-up over 1 %, constant, then a cosine to 1 %.
     pub fn learning_rate(&self, progress: f64) -> f64 {

@@ -106,8 +106,8 @@ impl Dataset {
         Batch { pixels, geometry: Geometry { batch: count, height: blocks, width: blocks }, qualities }
     }
 
-    /// A random crop: shrunk by up to two in half of the draws, flipped, transposed.
-    fn crop(&self, rng: &mut StdRng, side: usize) -> Vec<u8> {
+    /// A random crop of `side x side` pixels, 8-bit RGB: shrunk by up to two in half of the draws, flipped, transposed.
+    pub fn crop(&self, rng: &mut StdRng, side: usize) -> Vec<u8> {
         let draw = rng.random_range(0..*self.areas.last().expect("not empty"));
         let picture = &self.pictures[self.areas.partition_point(|total| *total <= draw)];
         let longest = picture.width.min(picture.height).min(2 * side);

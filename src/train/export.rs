@@ -2,7 +2,7 @@
 //!
 //! Every tensor gets a number of fraction bits from the values it takes on a
 //! calibration set, every row of weights the largest scale that keeps its sum
-//! of magnitudes below [`ROW_SUM`], and what comes out is checked against the
+//! of magnitudes bounded ([`row_shift`]), and what comes out is checked against the
 //! float network by the caller (`aecodec export` prints the loss).
 
 use std::collections::BTreeMap;
@@ -11,19 +11,18 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use super::calibrate::Ranges;
-use super::checkpoint::Checkpoint;
+use super::checkpoint::{Checkpoint, Numbers};
+use super::degrade::UNIT_BITS;
 use super::model::{Y_STEP, Z_SCALE, Z_STEP};
 use super::net::{Layout, Slot};
 use crate::entropy::ScaleTables;
 use crate::model::arch::{PIXEL_CHANNELS, Part};
 use crate::model::layer::{GATE_LIMIT, Layer};
 use crate::model::quality::{ANCHORS, LOG2_BITS};
-use crate::model::{IntegerNetwork, MAX_QUALITY, Model, SiteParams};
+use crate::model::restoration::PART;
+use crate::model::scale::row_shift;
+use crate::model::{IntegerNetwork, MAX_QUALITY, Model, RestorationArch, RestorationModel, SiteParams};
 
-/// Bound on the sum of a row's weight magnitudes: with 16-bit activations it
-/// leaves the 32-bit accumulator one bit of headroom against the worst case
-/// that real activations never come near.
-const ROW_SUM: f64 = (1 << 17) as f64;
 /// Fraction bits of a gate's clamped factor.
 const GATE_BITS: i32 = 12;
 /// Fraction bits of the analysis input relative to the trainer's pixels: the
@@ -72,7 +71,8 @@ impl Converter<'_> {
             }
             let is_last = end == layers.len();
             let wanted = |channels: usize, ranges: &Ranges| match last {
-                Some(bits) if is_last => bits.to_vec(),
+                // Behind a shuffle there are fewer channels.
+                Some(bits) if is_last => bits.iter().copied().cycle().take(channels).collect(),
                 _ => vec![fraction_bits(ranges.largest(&shared)); channels],
             };
             match layer {
@@ -130,7 +130,7 @@ impl Converter<'_> {
                 .collect();
             let offsets: Vec<f64> =
                 (0..ANCHORS).map(|a| f64::from(b[a * outputs + o]) * f64::from(to[o]).exp2()).collect();
-            let shift = row_shift(&row, &offsets)?;
+            let shift = shift_of(&row, &offsets)?;
             let scale = f64::from(shift).exp2();
             for (q, w) in weights[o * inputs..][..inputs].iter_mut().zip(&row) {
                 *q = (w * scale).round() as i16;
@@ -154,7 +154,7 @@ impl Converter<'_> {
             let row: Vec<f64> =
                 (0..9).map(|k| f64::from(w[k * channels + c]) * f64::from(to[c] - from[c]).exp2()).collect();
             let offset = f64::from(b[c]) * f64::from(to[c]).exp2();
-            let shift = row_shift(&row, &[offset])?;
+            let shift = shift_of(&row, &[offset])?;
             let scale = f64::from(shift).exp2();
             for (k, w) in row.iter().enumerate() {
                 weights[k * channels + c] = (w * scale).round() as i16;
@@ -166,20 +166,50 @@ impl Converter<'_> {
     }
 }
 
-/// The largest shift at which weights fit 16 bits, their magnitudes sum to at
-/// most [`ROW_SUM`] and offsets fit 30 bits.
-fn row_shift(row: &[f64], offsets: &[f64]) -> Result<u8> {
-    let sum: f64 = row.iter().map(|w| w.abs()).sum();
-    let peak = row.iter().fold(0.0f64, |m, w| m.max(w.abs()));
-    let offset = offsets.iter().fold(0.0f64, |m, b| m.max(b.abs()));
-    let fits = |shift: u8| {
-        let scale = f64::from(shift).exp2();
-        sum * scale <= ROW_SUM && peak * scale <= 32767.0 && offset * scale <= f64::from(1 << 30)
-    };
-    match (0..=24u8).rev().find(|shift| fits(*shift)) {
-        Some(shift) => Ok(shift),
-        None => bail!("weights up to {peak:.1} or biases up to {offset:.1} do not fit 16 bits"),
-    }
+/// The scale of a row, or what is wrong with it.
+fn shift_of(row: &[f64], offsets: &[f64]) -> Result<u8> {
+    let peak = |values: &[f64]| values.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+    row_shift(row, offsets).with_context(|| {
+        format!("weights up to {:.1} or biases up to {:.1} do not fit 16 bits", peak(row), peak(offsets))
+    })
+}
+
+/// A network in integers.
+struct Converted {
+    network: IntegerNetwork,
+    /// Fraction bits of the output, per channel.
+    output: Vec<i32>,
+    /// Path and fraction bits of every tensor.
+    formats: Vec<(String, i32)>,
+}
+
+/// Converts one network.
+fn integers(
+    layers: Vec<Layer>,
+    params: &[f32],
+    ranges: &Ranges,
+    from: Vec<i32>,
+    to: Option<&[i32]>,
+) -> Result<Converted> {
+    let layout = Layout::new(&layers);
+    let (slots, out, formats) = (layout.slots.iter(), Vec::new(), Vec::new());
+    let mut converter = Converter { params, slots, ranges, out, formats };
+    let output = converter.run(&layers, "", from, to)?;
+    let network = IntegerNetwork { layers, params: converter.out };
+    Ok(Converted { network, output, formats: converter.formats })
+}
+
+/// A restoring network in integers, and the formats of its tensors by path.
+pub fn convert_restoration(
+    checkpoint: &Checkpoint<RestorationArch>,
+    name: &str,
+    ranges: &Ranges,
+) -> Result<(RestorationModel, Vec<(String, i32)>)> {
+    let arch = checkpoint.arch.clone();
+    let params = &checkpoint.states.get(PART).with_context(|| format!("no variable {PART}"))?.ema;
+    let (from, to) = (vec![UNIT_BITS; arch.task.inputs()], vec![UNIT_BITS; arch.task.outputs()]);
+    let Converted { network, formats, .. } = integers(arch.layers(), params, ranges, from, Some(&to))?;
+    Ok((RestorationModel { name: name.to_string(), arch, network }, formats))
 }
 
 /// A tensor and its fraction bits: the part, the path of the layer that writes it, the bits.
@@ -228,22 +258,13 @@ pub fn convert(
                 row[m..].iter_mut().for_each(|b| *b += y_bits as f32);
             }
         }
-        let mut converter = Converter {
-            params: &params,
-            slots: layout.slots.iter(),
-            ranges: &ranges[part.name()],
-            out: Vec::new(),
-            formats: Vec::new(),
-        };
-        let bits = converter
-            .run(&layers, "", from, to.as_deref())
+        let converted = integers(layers, &params, &ranges[part.name()], from, to.as_deref())
             .with_context(|| format!("network {}", part.name()))?;
         if part == Part::HyperSynthesis {
-            feature_bits = bits[0];
+            feature_bits = converted.output[0];
         }
-        formats.extend(converter.formats.into_iter().map(|(path, bits)| (part, path, bits)));
-        let params = converter.out;
-        networks.push(IntegerNetwork { layers, params });
+        formats.extend(converted.formats.into_iter().map(|(path, bits)| (part, path, bits)));
+        networks.push(converted.network);
     }
     let fixed = |name: &str, bits: i32| -> Result<Vec<i16>> {
         Ok(average(name)?
@@ -268,6 +289,6 @@ pub fn convert(
 }
 
 /// Reads a run's checkpoint, or says that there is none.
-pub fn checkpoint(run: &Path) -> Result<Checkpoint> {
+pub fn checkpoint<A: Numbers>(run: &Path) -> Result<Checkpoint<A>> {
     Checkpoint::load(run)?.with_context(|| format!("{} holds no checkpoint", run.display()))
 }

@@ -13,13 +13,14 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail};
 
 use super::checkpoint::Checkpoint;
+use super::degrade::UNIT_BITS;
 use super::export::{INPUT_BITS, OUTPUT_BITS};
 use super::model::{Y_STEP, Z_SCALE, Z_STEP};
 use super::net::{Layout, Slot};
 use crate::model::arch::{PIXEL_CHANNELS, Part};
 use crate::model::layer::{GATE_LIMIT, Layer};
 use crate::model::quality::{ANCHORS, LOG2_BITS};
-use crate::model::{Model, SiteParams};
+use crate::model::{Model, RestorationModel, SiteParams};
 
 /// Length of the analysis transform's first rows in a run that starts from the KLT.
 const FIRST_ROW_LENGTH: f64 = 2.0;
@@ -103,7 +104,8 @@ impl Reverter<'_> {
             ((square / count).sqrt().max(1e-9) / length).log2().round() as i32
         };
         let to: Vec<i32> = match given {
-            Some(bits) => bits.to_vec(),
+            // Behind a shuffle there are fewer channels.
+            Some(bits) => bits.iter().copied().cycle().take(outputs).collect(),
             None if gate => {
                 let half = outputs / 2;
                 let Some(SiteParams::Gate { limit, .. }) = self.integers.as_slice().first() else {
@@ -136,6 +138,20 @@ fn step_bits(table: &[i16], middle: f32) -> i32 {
     let mut row = table[ANCHORS / 2 * width..][..width].to_vec();
     row.sort_unstable();
     (f32::from(row[width / 2]) / (1 << LOG2_BITS) as f32 - middle).round() as i32
+}
+
+/// The flat parameters that compute what a restoring network computes.
+pub fn import_restoration(model: &RestorationModel) -> Result<Vec<f32>> {
+    let layers = &model.network.layers;
+    let layout = Layout::new(layers);
+    let mut reverter = Reverter {
+        integers: model.network.params.iter(),
+        slots: layout.slots.iter(),
+        params: vec![0.0; layout.len],
+    };
+    let task = model.arch.task;
+    reverter.run(layers, vec![UNIT_BITS; task.inputs()], 1.0, Some(&vec![UNIT_BITS; task.outputs()]))?;
+    Ok(reverter.params)
 }
 
 /// A run at step 0 whose weights compute what `model` computes.

@@ -6,8 +6,10 @@
 
 pub mod calibrate;
 pub mod checkpoint;
+pub mod codec_run;
 pub mod config;
 pub mod dataset;
+pub mod degrade;
 pub mod export;
 pub mod fit;
 pub mod grow;
@@ -21,6 +23,9 @@ pub mod optimizer;
 pub mod quantize;
 pub mod reference;
 pub mod release;
+pub mod restoration;
+pub mod restoration_release;
+pub mod restoration_run;
 #[cfg(test)]
 mod tests;
 pub mod trainer;

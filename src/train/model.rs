@@ -282,15 +282,12 @@ fn layout_len(arch: &Arch, part: Part) -> usize {
     Layout::new(&arch.layers(part)).len
 }
 
-fn initial_params(layers: &[Layer], rng: &mut StdRng) -> Vec<f32> {
+/// Random parameters of `layers`, zeros where branches end.
+pub fn initial_params(layers: &[Layer], rng: &mut StdRng) -> Vec<f32> {
     let layout = Layout::new(layers);
     let mut params = vec![0.0; layout.len];
     let mut paths_ending_a_branch = Vec::new();
-    for (index, layer) in layers.iter().enumerate() {
-        if let Layer::Residual(body) = layer {
-            paths_ending_a_branch.push(format!("{index}.{}", body.len() - 1));
-        }
-    }
+    ends_of_branches(layers, "", &mut paths_ending_a_branch);
     for slot in &layout.slots {
         if paths_ending_a_branch.contains(&slot.path) {
             continue;
@@ -311,9 +308,22 @@ fn initial_params(layers: &[Layer], rng: &mut StdRng) -> Vec<f32> {
     params
 }
 
+/// The paths of the layers that end a residual's branch.
+fn ends_of_branches(layers: &[Layer], prefix: &str, out: &mut Vec<String>) {
+    for (index, layer) in layers.iter().enumerate() {
+        if let Layer::Residual(body) = layer {
+            let inner = format!("{prefix}{index}.");
+            ends_of_branches(body, &inner, out);
+            let last = body.iter().rposition(|layer| matches!(layer, Layer::Pointwise { .. }));
+            out.extend(last.map(|last| format!("{inner}{last}")));
+        }
+    }
+}
+
 /// Sum of squared differences per picture: `(rows, c), (rows, c) -> (batch)`.
-struct SquaredError {
-    batch: usize,
+pub struct SquaredError {
+    /// Pictures.
+    pub batch: usize,
 }
 
 impl CustomOp2 for SquaredError {

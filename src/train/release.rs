@@ -2,12 +2,11 @@
 //! writes the model file.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use image::DynamicImage;
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 
 use super::calibrate::{Ranges, calibrate};
 use super::export::Format;
@@ -19,7 +18,7 @@ use super::{export, validate};
 use crate::codec::{DecodeOptions, EncodeOptions, PreparedModel, decode, encode};
 use crate::eval::psnr;
 use crate::model::quality::STEPS;
-use crate::model::{MAX_QUALITY, Model, ModelId, QualityIndex};
+use crate::model::{Arch, MAX_QUALITY, Model, ModelId, QualityIndex};
 
 /// Turn a run's checkpoint into a model file of integers, and report what that costs.
 #[derive(Debug, Clone, clap::Args)]
@@ -33,9 +32,9 @@ pub struct ExportArgs {
     /// Pictures of the folder to use
     #[arg(long, default_value_t = 50)]
     pub pictures: usize,
-    /// What people will call the model
-    #[arg(long, default_value = "default")]
-    pub name: String,
+    /// What people will call the model: "default", or its task if it restores pictures
+    #[arg(long)]
+    pub name: Option<String>,
     /// The file to write
     pub output: PathBuf,
 }
@@ -49,16 +48,17 @@ const RATE_AT: [(f64, f64); 2] = [(5.0, 0.0895), (90.0, 1.875)];
 const RATE_INDICES: [u8; 9] = [0, 32, 64, 96, 128, 160, 192, 224, 255];
 
 /// Exports, reports on stderr, writes the file. Returns what the integers cost
-/// at each of [`RATE_INDICES`].
+/// at each of `RATE_INDICES`.
 pub fn release(args: &ExportArgs) -> Result<Vec<Loss>> {
-    let checkpoint = export::checkpoint(&args.run)?;
+    let checkpoint = export::checkpoint::<Arch>(&args.run)?;
     let pictures = validate::pictures(&args.val, args.pictures)?;
     let (unseen, seen) = pictures.split_at(pictures.len() / 2);
     let ranges = calibrate(&checkpoint, seen)?;
     let linear = (0..=u32::from(MAX_QUALITY)).map(|q| (q * 255 / u32::from(MAX_QUALITY)) as u8).collect();
     let floats = CodecModel::averaged(&checkpoint)?;
     let tables = fit(&floats, &pictures)?;
-    let (mut model, formats) = export::convert(&checkpoint, &args.name, &ranges, tables, linear)?;
+    let (mut model, formats) =
+        export::convert(&checkpoint, args.name.as_deref().unwrap_or("default"), &ranges, tables, linear)?;
     let (clipped, values) = clipping(&calibrate(&checkpoint, unseen)?, &formats);
     eprintln!(
         "step {}: {clipped} of {values} activations clipped on the {} pictures that did not set the ranges",
@@ -67,7 +67,7 @@ pub fn release(args: &ExportArgs) -> Result<Vec<Loss>> {
     );
 
     let bytes = model.write();
-    let prepared = PreparedModel::new(Model::read(&bytes)?, id(&bytes));
+    let prepared = PreparedModel::new(Model::read(&bytes)?, ModelId::of(&bytes));
     let mut losses = Vec::new();
     for index in RATE_INDICES {
         let loss = integer_loss(&floats, &prepared, &pictures, index)?;
@@ -76,13 +76,18 @@ pub fn release(args: &ExportArgs) -> Result<Vec<Loss>> {
     }
     let rates: Vec<_> = RATE_INDICES.iter().zip(&losses).map(|(i, loss)| (f64::from(*i), loss.bpp)).collect();
     model.quality_map = quality_map(&rates);
-    let bytes = model.write();
-    let mut file =
-        tempfile::NamedTempFile::new_in(args.output.parent().filter(|p| p.is_dir()).unwrap_or(".".as_ref()))?;
-    std::io::Write::write_all(&mut file, &bytes)?;
-    file.persist(&args.output).with_context(|| format!("cannot write {}", args.output.display()))?;
-    eprintln!("{}: model {} of {} bytes", args.output.display(), id(&bytes), bytes.len());
+    save(&args.output, &model.write())?;
     Ok(losses)
+}
+
+/// Writes a model file, whole or not at all, and says what it is.
+pub fn save(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file =
+        tempfile::NamedTempFile::new_in(path.parent().filter(|p| p.is_dir()).unwrap_or(".".as_ref()))?;
+    std::io::Write::write_all(&mut file, bytes)?;
+    file.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
+    eprintln!("{}: model {} of {} bytes", path.display(), ModelId::of(bytes), bytes.len());
+    Ok(())
 }
 
 /// How many activations the formats cannot hold, and how many there are.
@@ -91,11 +96,6 @@ fn clipping(ranges: &BTreeMap<&'static str, Ranges>, formats: &[Format]) -> (u64
         let (c, v) = ranges.get(part.name()).map_or((0, 0), |ranges| ranges.clipped(path, *bits));
         (clipped + c, values + v)
     })
-}
-
-fn id(bytes: &[u8]) -> ModelId {
-    let hash = Sha256::digest(bytes);
-    ModelId([hash[0], hash[1], hash[2], hash[3]])
 }
 
 /// Means over pictures at one quality index, of the float network and of the

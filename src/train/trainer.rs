@@ -1,8 +1,8 @@
-//! The training loop.
+//! The training loop. What is trained is a [`Trainee`]; the codec and the
+//! restoring networks are the two there are.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
@@ -10,40 +10,70 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor, Var};
 use rayon::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::checkpoint::Checkpoint;
-use super::config::TrainArgs;
-use super::dataset::Dataset;
-use super::grow::grow;
-use super::import::import;
-use super::kernels::Geometry;
-use super::model::{Batch, CodecModel, numbers};
+use super::checkpoint::{Checkpoint, Numbers};
+use super::codec_run::CodecRun;
+use super::config::{Purpose, TrainArgs};
+use super::model::numbers;
 use super::net::Layout;
 use super::optimizer::{Method, Optimizer, Settings, matrices};
-use super::quantize::Rounding;
-use super::{klt, validate};
-use crate::model::{Model, Part};
+use super::restoration_run::RestorationRun;
+use crate::model::Layer;
 
 /// The step tables' learning rate relative to the weights'.
 const TABLE_LR: f64 = 5.0;
 
+/// What is known of one crop after a step.
+pub struct Crop {
+    /// How hard it was asked to be, 0..1: the position on the quality axis or of the noise level.
+    pub position: f64,
+    /// What to average over the crops of a quarter of that axis.
+    pub numbers: Vec<f64>,
+}
+
+/// What can be trained: variables, batches, a loss, a look at held-out pictures.
+pub trait Trainee: Sync {
+    /// The numbers its networks follow from.
+    type Arch: Numbers + Sync;
+    /// The crops of one worker.
+    type Share: Send + Sync;
+
+    /// The numbers its networks follow from.
+    fn arch(&self) -> &Self::Arch;
+    /// The variables; a flat one for each network, and others.
+    fn vars(&self) -> &BTreeMap<String, Var>;
+    /// The networks by the names of their variables.
+    fn networks(&self) -> Vec<(String, Vec<Layer>)>;
+    /// Multiply-accumulates of a forward pass for each pixel of a crop.
+    fn macs_per_pixel(&self) -> f64;
+    /// The crops of a step, one share for each worker: the same for the same
+    /// step, whatever was drawn before.
+    fn shares(&self, step: u64) -> Vec<Self::Share>;
+    /// The objective on a share, and what is known of its crops.
+    fn loss(&self, share: &Self::Share, noise: u64) -> Result<(Tensor, Vec<Crop>)>;
+    /// Averaged weights on held-out pictures, for people and for the log;
+    /// nothing where there are no such pictures.
+    fn validate(&self, checkpoint: &Checkpoint<Self::Arch>) -> Result<Option<(String, Value)>>;
+    /// The averages of a quarter's crops, for people.
+    fn describe(&self, numbers: &[f64]) -> String;
+}
+
 /// What one worker brings back from its share of a batch.
-struct Share {
+struct Brought {
     grads: BTreeMap<String, Vec<f32>>,
     loss: f64,
-    /// Per crop: position on the quality axis, bits per pixel, hyper-latents' part, squared error.
-    crops: Vec<[f64; 4]>,
+    crops: Vec<Crop>,
 }
 
 /// Trains until the schedule ends or somebody sets `stop`.
 pub fn train(args: &TrainArgs, stop: &AtomicBool) -> Result<()> {
     tame_runtime();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(args.workers.max(1)).build()?;
-    pool.install(|| run(args, stop))
+    pool.install(|| prepare(args, stop))
 }
 
-fn run(args: &TrainArgs, stop: &AtomicBool) -> Result<()> {
+fn prepare(args: &TrainArgs, stop: &AtomicBool) -> Result<()> {
     if args.crop == 0 || !args.crop.is_multiple_of(64) {
         bail!("--crop {} is not a multiple of 64", args.crop);
     }
@@ -55,158 +85,142 @@ fn run(args: &TrainArgs, stop: &AtomicBool) -> Result<()> {
     }
     std::fs::create_dir_all(&args.run)
         .with_context(|| format!("cannot make the folder {}", args.run.display()))?;
-    let data = Dataset::open(&args.data, args.crop, args.false_colours)?;
-    let val = match &args.val {
-        Some(folder) => validate::pictures(folder, 16)?,
-        None => Vec::new(),
-    };
-
-    // ---- a new run, or an old one
-    let arch = args.arch();
-    let model = CodecModel::new(arch.clone(), args.seed)?;
-    let sample = || klt::sample((0..32).map(|i| data.batch(args.seed ^ 0x5eed, i, 8, args.crop)).collect());
-    let (found, origin) = match (Checkpoint::load(&args.run)?, &args.from) {
-        (None, Some(path)) => (Some(start_from(path)?), path),
-        (found, _) => (found, &args.run),
-    };
-    let other = found.as_ref().is_none_or(|found| found.arch != arch);
-    let run = match found {
-        Some(old) if old.arch == arch => old,
-        Some(old) if args.grow => grow(old, &model, &sample())?,
-        Some(old) => bail!("{} holds a run of another architecture: {:?}", origin.display(), old.arch),
-        None => {
-            klt::start(&model, &sample())?;
-            let weights = model.vars.iter().map(|(name, var)| Ok((name.clone(), numbers(var)?)));
-            Checkpoint::start(arch.clone(), weights.collect::<candle_core::Result<_>>()?)
+    match args.task {
+        Purpose::Codec => {
+            let (run, checkpoint) = CodecRun::open(args)?;
+            fit(&run, checkpoint, args, stop)
         }
-    };
-    let Checkpoint { mut weights, mut states, mut step, seconds: before, .. } = run;
-    if step > 0 {
-        eprintln!("going on from step {step} after {:.1} minutes", before / 60.0);
+        Purpose::Denoise | Purpose::Upscale => {
+            let (run, checkpoint) = RestorationRun::open(args)?;
+            fit(&run, checkpoint, args, stop)
+        }
     }
+}
+
+/// Goes on from `checkpoint`.
+fn fit<T: Trainee>(
+    trainee: &T,
+    checkpoint: Checkpoint<T::Arch>,
+    args: &TrainArgs,
+    stop: &AtomicBool,
+) -> Result<()> {
+    let first = checkpoint.step;
+    let mut log = std::fs::OpenOptions::new().create(true).append(true).open(args.run.join("log.jsonl"))?;
+    let look = |checkpoint: &Checkpoint<T::Arch>, log: &mut std::fs::File| -> Result<()> {
+        let Checkpoint { step, seconds, .. } = *checkpoint;
+        if let Some((text, points)) = trainee.validate(checkpoint)? {
+            eprintln!("validation at step {step}, {:.1} min: {text}", seconds / 60.0);
+            writeln!(log, "{}", json!({"step": step, "seconds": seconds, "validation": points}))?;
+        }
+        Ok(())
+    };
+    look(&checkpoint, &mut log)?;
+    let Checkpoint { mut weights, mut states, mut step, seconds: before, .. } = checkpoint;
     let layouts: BTreeMap<String, Layout> =
-        Part::ALL.iter().map(|part| (part.name().to_string(), Layout::new(&arch.layers(*part)))).collect();
+        trainee.networks().into_iter().map(|(name, layers)| (name, Layout::new(&layers))).collect();
     for (name, w) in &weights {
         let count = layouts.get(name).map_or(0, |layout| matrices(&layout.slots).len());
         let state = states.get_mut(name).with_context(|| format!("no optimiser state of {name}"))?;
         state.sides.resize(count, Default::default());
-        set_var(&model.vars[name], w)?;
-    }
-    let kmac: f64 = Part::ALL.iter().map(|part| arch.macs_per_pixel(*part)).sum::<f64>() / 1000.0;
-    if (step == 0 || other) && !val.is_empty() {
-        let points = validate::run(&model, &val)?;
-        eprintln!("{}", validate::describe(step, before, &points));
+        set_var(&trainee.vars()[name], w)?;
     }
     eprintln!(
-        "{} parameters, {:.2} kMAC/pixel in all, {:.2} in the decoder",
+        "{} parameters, {:.2} kMAC/pixel",
         weights.values().map(Vec::len).sum::<usize>(),
-        kmac,
-        arch.decoder_macs_per_pixel() / 1000.0
+        trainee.macs_per_pixel() / 1000.0,
     );
     let beta2 = match args.optimizer {
         Method::Adamw => 0.99,
         Method::Soap => 0.95,
     };
     let settings = Settings { method: args.optimizer, beta1: 0.9, beta2, ema: 0.999 };
-    let mut log = std::fs::OpenOptions::new().create(true).append(true).open(args.run.join("log.jsonl"))?;
 
-    // ---- crops are cut on a thread of their own
-    let share = args.batch / args.workers;
-    let (sender, batches) = sync_channel(2);
-    let (first, seed, batch, crop) = (step, args.seed, args.batch, args.crop);
-    std::thread::spawn(move || {
-        for step in first.. {
-            if sender.send(split(data.batch(seed, step, batch, crop), share)).is_err() {
-                break;
+    std::thread::scope(|scope| {
+        // Crops are cut on a thread of their own.
+        let (sender, batches) = sync_channel(2);
+        scope.spawn(move || {
+            for step in first.. {
+                if sender.send(trainee.shares(step)).is_err() {
+                    break;
+                }
             }
-        }
-    });
-
-    let start = Instant::now();
-    let mut window = Window::new();
-    let mut saved = Instant::now();
-    loop {
-        let seconds = before + start.elapsed().as_secs_f64();
-        let progress = match args.steps {
-            Some(steps) => step as f64 / steps as f64,
-            None => seconds / (60.0 * args.minutes),
-        };
-        let pause = stop.load(Ordering::Relaxed) || args.stop_after.is_some_and(|last| step >= last);
-        let done = progress >= 1.0 || pause;
-        if done || saved.elapsed().as_secs_f64() > 60.0 * args.save_every {
-            let checkpoint = Checkpoint {
-                arch: arch.clone(),
-                step,
-                seconds,
-                weights: weights.clone(),
-                states: states.clone(),
-            };
-            checkpoint.save(&args.run)?;
-            if !val.is_empty() && !pause {
-                let averaged = CodecModel::averaged(&checkpoint)?;
-                let points = validate::run(&averaged, &val)?;
-                eprintln!("{}", validate::describe(step, seconds, &points));
-                writeln!(log, "{}", json!({"step": step, "seconds": seconds, "validation": points}))?;
-            }
-            saved = Instant::now();
-            if done {
-                eprintln!("stopped at step {step} after {:.1} minutes", seconds / 60.0);
-                return Ok(());
-            }
-        }
-
-        let parts: Vec<Batch> = batches.recv().expect("the loader never ends first");
-        let noise = args.seed.wrapping_mul(1_000_003).wrapping_add(step * 64);
-        let shares: Vec<Result<Share>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = parts
-                .iter()
-                .enumerate()
-                .map(|(i, part)| {
-                    let model = &model;
-                    scope.spawn(move || worker(model, part, noise + i as u64))
-                })
-                .collect();
-            threads.into_iter().map(|t| t.join().expect("workers do not panic")).collect()
         });
-        let shares = shares.into_iter().collect::<Result<Vec<Share>>>()?;
-        step += 1;
-        let lr = args.learning_rate(progress);
-        let (grads, norm) = reduce(&shares);
-        window.add(&shares, norm);
-        if norm.is_finite() {
-            let scale = (args.clip / norm).min(1.0) as f32;
-            let vars = &model.vars;
-            let pairs: Vec<_> = weights.iter_mut().zip(states.iter_mut()).collect();
-            pairs
-                .into_par_iter()
-                .map(|((name, w), (_, state))| {
-                    let grad: Vec<f32> = grads[name].iter().map(|g| g * scale).collect();
-                    // The tables are logarithms and have octaves to go.
-                    let (slots, lr) = match layouts.get(name) {
-                        Some(layout) => (&layout.slots[..], lr),
-                        None => (&[][..], TABLE_LR * lr),
-                    };
-                    Optimizer::update(settings, step, state, slots, w, &grad, lr as f32);
-                    set_var(&vars[name], w)
-                })
-                .collect::<Result<Vec<()>>>()?;
-        } else {
-            window.skipped += 1;
-        }
-        if step.is_multiple_of(args.log_every) {
-            let line = window.report(step, seconds, lr, args, kmac);
-            eprintln!("{}", line.0);
-            writeln!(log, "{}", line.1)?;
-            window = Window::new();
-        }
-    }
-}
 
-/// A run whose weights are those of a model file.
-fn start_from(path: &Path) -> Result<Checkpoint> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let model = Model::read(&bytes).with_context(|| path.display().to_string())?;
-    import(&model).with_context(|| path.display().to_string())
+        let start = Instant::now();
+        let mut window = Window::new();
+        let mut saved = Instant::now();
+        loop {
+            let seconds = before + start.elapsed().as_secs_f64();
+            let progress = match args.steps {
+                Some(steps) => step as f64 / steps as f64,
+                None => seconds / (60.0 * args.minutes),
+            };
+            let pause = stop.load(Ordering::Relaxed) || args.stop_after.is_some_and(|last| step >= last);
+            let done = progress >= 1.0 || pause;
+            if done || saved.elapsed().as_secs_f64() > 60.0 * args.save_every {
+                let checkpoint = Checkpoint {
+                    arch: trainee.arch().clone(),
+                    step,
+                    seconds,
+                    weights: weights.clone(),
+                    states: states.clone(),
+                };
+                checkpoint.save(&args.run)?;
+                if !pause {
+                    look(&checkpoint, &mut log)?;
+                }
+                saved = Instant::now();
+                if done {
+                    eprintln!("stopped at step {step} after {:.1} minutes", seconds / 60.0);
+                    return Ok(());
+                }
+            }
+
+            let shares: Vec<T::Share> = batches.recv().expect("the loader never ends first");
+            let noise = args.seed.wrapping_mul(1_000_003).wrapping_add(step * 64);
+            let brought: Vec<Result<Brought>> = std::thread::scope(|scope| {
+                let threads: Vec<_> = shares
+                    .iter()
+                    .enumerate()
+                    .map(|(i, share)| scope.spawn(move || worker(trainee, share, noise + i as u64)))
+                    .collect();
+                threads.into_iter().map(|t| t.join().expect("workers do not panic")).collect()
+            });
+            let brought = brought.into_iter().collect::<Result<Vec<Brought>>>()?;
+            step += 1;
+            let lr = args.learning_rate(progress);
+            let (grads, norm) = reduce(&brought);
+            window.add(brought, norm);
+            if norm.is_finite() {
+                let scale = (args.clip / norm).min(1.0) as f32;
+                let vars = trainee.vars();
+                let pairs: Vec<_> = weights.iter_mut().zip(states.iter_mut()).collect();
+                pairs
+                    .into_par_iter()
+                    .map(|((name, w), (_, state))| {
+                        let grad: Vec<f32> = grads[name].iter().map(|g| g * scale).collect();
+                        // The tables are logarithms and have octaves to go.
+                        let (slots, lr) = match layouts.get(name) {
+                            Some(layout) => (&layout.slots[..], lr),
+                            None => (&[][..], TABLE_LR * lr),
+                        };
+                        Optimizer::update(settings, step, state, slots, w, &grad, lr as f32);
+                        set_var(&vars[name], w)
+                    })
+                    .collect::<Result<Vec<()>>>()?;
+            } else {
+                window.skipped += 1;
+            }
+            if step.is_multiple_of(args.log_every) {
+                let pixels = (args.batch * args.crop * args.crop) as f64;
+                let flop = pixels * trainee.macs_per_pixel() * 6.0; // forward and the two backward products
+                let line = window.report(trainee, step, seconds, lr, flop);
+                eprintln!("{}", line.0);
+                writeln!(log, "{}", line.1)?;
+                window = Window::new();
+            }
+        }
+    })
 }
 
 /// Keeps freed memory with the process (candle allocates afresh for every
@@ -230,26 +244,11 @@ fn set_var(var: &Var, values: &[f32]) -> Result<()> {
     Ok(var.set(&Tensor::from_slice(values, var.shape(), &Device::Cpu)?)?)
 }
 
-/// Cuts a batch into shares of `count` crops.
-fn split(batch: Batch, count: usize) -> Vec<Batch> {
-    let size = batch.pixels.len() / batch.geometry.batch * count;
-    batch
-        .pixels
-        .chunks(size)
-        .zip(batch.qualities.chunks(count))
-        .map(|(pixels, qualities)| Batch {
-            pixels: pixels.to_vec(),
-            qualities: qualities.to_vec(),
-            geometry: Geometry { batch: count, ..batch.geometry },
-        })
-        .collect()
-}
-
-fn worker(model: &CodecModel, batch: &Batch, noise: u64) -> Result<Share> {
-    let outcome = model.forward(batch, Rounding::Noise(noise))?;
-    let store = outcome.loss.backward()?;
-    let grads = model
-        .vars
+fn worker<T: Trainee>(trainee: &T, share: &T::Share, noise: u64) -> Result<Brought> {
+    let (loss, crops) = trainee.loss(share, noise)?;
+    let store = loss.backward()?;
+    let grads = trainee
+        .vars()
         .iter()
         .map(|(name, var)| {
             let grad = match store.get(var) {
@@ -259,21 +258,11 @@ fn worker(model: &CodecModel, batch: &Batch, noise: u64) -> Result<Share> {
             Ok((name.clone(), grad))
         })
         .collect::<candle_core::Result<_>>()?;
-    let (bpp, hyper, mse): (Vec<f32>, Vec<f32>, Vec<f32>) =
-        (outcome.bpp.to_vec1()?, outcome.hyper_bpp.to_vec1()?, outcome.mse.to_vec1()?);
-    let crops = batch
-        .qualities
-        .iter()
-        .enumerate()
-        .map(|(i, q)| {
-            [q.0 as f64 + f64::from(q.1), f64::from(bpp[i]), f64::from(hyper[i]), f64::from(mse[i])]
-        })
-        .collect();
-    Ok(Share { grads, loss: f64::from(outcome.loss.to_scalar::<f32>()?), crops })
+    Ok(Brought { grads, loss: f64::from(loss.to_scalar::<f32>()?), crops })
 }
 
 /// The mean gradient over the shares and its norm over all variables.
-fn reduce(shares: &[Share]) -> (BTreeMap<String, Vec<f32>>, f64) {
+fn reduce(shares: &[Brought]) -> (BTreeMap<String, Vec<f32>>, f64) {
     let mut sum = shares[0].grads.clone();
     for share in &shares[1..] {
         for (total, grad) in sum.values_mut().zip(share.grads.values()) {
@@ -298,59 +287,55 @@ struct Window {
     skipped: u64,
     loss: f64,
     norm: f64,
-    /// By quarter of the quality axis: crops, bpp, hyper bpp, PSNR.
-    quarters: [[f64; 4]; 4],
+    /// By quarter of the crops' positions: how many, and the sums of their numbers.
+    quarters: [(f64, Vec<f64>); 4],
 }
 
 impl Window {
     fn new() -> Window {
-        Window { since: Instant::now(), steps: 0, skipped: 0, loss: 0.0, norm: 0.0, quarters: [[0.0; 4]; 4] }
+        let quarters = Default::default();
+        Window { since: Instant::now(), steps: 0, skipped: 0, loss: 0.0, norm: 0.0, quarters }
     }
 
-    fn add(&mut self, shares: &[Share], norm: f64) {
+    fn add(&mut self, shares: Vec<Brought>, norm: f64) {
         self.steps += 1;
         self.loss += shares.iter().map(|s| s.loss).sum::<f64>() / shares.len() as f64;
         self.norm += norm;
-        for [q, bpp, hyper, mse] in shares.iter().flat_map(|s| &s.crops) {
-            let quarter = &mut self.quarters[((q / 2.0) as usize).min(3)];
-            quarter[0] += 1.0;
-            quarter[1] += bpp;
-            quarter[2] += hyper;
-            quarter[3] += 10.0 * (255.0f64.powi(2) / mse.max(1e-3)).log10();
+        for crop in shares.into_iter().flat_map(|s| s.crops) {
+            let (count, sums) = &mut self.quarters[((4.0 * crop.position) as usize).min(3)];
+            *count += 1.0;
+            sums.resize(crop.numbers.len(), 0.0);
+            sums.iter_mut().zip(crop.numbers).for_each(|(sum, number)| *sum += number);
         }
     }
 
     /// The line for people and the line for the log.
-    fn report(
+    fn report<T: Trainee>(
         &self,
+        trainee: &T,
         step: u64,
         seconds: f64,
         lr: f64,
-        args: &TrainArgs,
-        kmac: f64,
-    ) -> (String, serde_json::Value) {
+        flop: f64,
+    ) -> (String, Value) {
         let n = self.steps as f64;
         let rate = n / self.since.elapsed().as_secs_f64();
-        // Forward and the two backward products.
-        let gflops = rate * (args.batch * args.crop * args.crop) as f64 * kmac * 1e3 * 6.0 / 1e9;
-        let points: Vec<[f64; 3]> = self
-            .quarters
-            .iter()
-            .map(|q| [q[1] / q[0].max(1.0), q[2] / q[0].max(1.0), q[3] / q[0].max(1.0)])
-            .collect();
+        let gflops = rate * flop / 1e9;
+        let quarters = self.quarters.iter().filter(|(count, _)| *count > 0.0);
+        let means: Vec<Vec<f64>> =
+            quarters.map(|(count, sums)| sums.iter().map(|sum| sum / count).collect()).collect();
         let mut text = format!(
             "step {step:6} {:6.1} min  loss {:8.4}  |g| {:7.3}  lr {lr:.1e}  {rate:.2} steps/s {gflops:.0} GFLOP/s ",
             seconds / 60.0,
             self.loss / n,
             self.norm / n
         );
-        for p in &points {
-            text += &format!("  {:.3}({:.3}) {:.2}", p[0], p[1], p[2]);
+        for numbers in &means {
+            text += &format!("  {}", trainee.describe(numbers));
         }
         let value = json!({
             "step": step, "seconds": seconds, "loss": self.loss / n, "grad_norm": self.norm / n, "lr": lr,
-            "steps_per_second": rate, "gflops": gflops, "skipped": self.skipped,
-            "bpp_hyper_psnr_by_quarter": points,
+            "steps_per_second": rate, "gflops": gflops, "skipped": self.skipped, "quarters": means,
         });
         (text, value)
     }

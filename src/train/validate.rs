@@ -83,9 +83,9 @@ pub fn run(model: &CodecModel, pictures: &[(Geometry, Vec<f32>)]) -> Result<Vec<
 }
 
 /// One line for people.
-pub fn describe(step: u64, seconds: f64, points: &[Point]) -> String {
+pub fn describe(points: &[Point]) -> String {
     let loss = points.iter().map(|p| p.loss).sum::<f64>() / points.len() as f64;
-    let mut text = format!("validation at step {step}, {:.1} min: loss {loss:.4}", seconds / 60.0);
+    let mut text = format!("loss {loss:.4}");
     for p in points {
         text += &format!("   {:.4} ({:.4}) bpp {:.3} dB", p.bpp, p.hyper_bpp, p.psnr_rgb);
     }

@@ -33,11 +33,14 @@ impl Kernel for Avx512 {
         // SAFETY: `self` proves the features, `assert_tile` the lengths.
         unsafe {
             match inputs {
+                48 => tiles::<48>(weights, inputs, x, acc),
                 64 => tiles::<64>(weights, inputs, x, acc),
+                88 => tiles::<88>(weights, inputs, x, acc),
                 96 => tiles::<96>(weights, inputs, x, acc),
                 128 => tiles::<128>(weights, inputs, x, acc),
                 192 => tiles::<192>(weights, inputs, x, acc),
                 256 => tiles::<256>(weights, inputs, x, acc),
+                352 => tiles::<352>(weights, inputs, x, acc),
                 384 => tiles::<384>(weights, inputs, x, acc),
                 512 => tiles::<512>(weights, inputs, x, acc),
                 _ => tiles::<0>(weights, inputs, x, acc),

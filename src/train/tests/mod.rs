@@ -2,6 +2,7 @@
 //! the whole path from a folder of pictures to a model file.
 
 mod gradients;
+mod restoration;
 mod runs;
 
 use rand::rngs::StdRng;

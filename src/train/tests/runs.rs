@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
 
-use crate::model::Model;
+use crate::model::{Arch, Model};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::import::import;
 use crate::train::model::CodecModel;
@@ -13,7 +13,7 @@ use crate::train::optimizer::Method;
 use crate::train::release::release;
 use crate::train::{ExportArgs, TrainArgs, trainer, validate};
 
-fn train(args: &TrainArgs) -> anyhow::Result<()> {
+pub fn train(args: &TrainArgs) -> anyhow::Result<()> {
     trainer::train(args, &AtomicBool::new(false))
 }
 
@@ -23,7 +23,7 @@ struct Command {
     args: TrainArgs,
 }
 
-fn args(data: &Path, run: &Path, steps: u64) -> TrainArgs {
+pub fn args(data: &Path, run: &Path, steps: u64) -> TrainArgs {
     let words = [
         "train",
         "--crop",
@@ -59,9 +59,9 @@ fn args(data: &Path, run: &Path, steps: u64) -> TrainArgs {
 
 /// A folder with one picture of waves, an edge and grain, and one file that is no picture;
 /// for validation the picture again.
-fn pictures(folder: &Path) {
+pub fn pictures(folder: &Path, width: u32) {
     let mut state = 1u32;
-    let picture = image::RgbImage::from_fn(96, 80, |x, y| {
+    let picture = image::RgbImage::from_fn(width, width - 16, |x, y| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let grain = (state >> 27) as f32;
         let v = (90.0 + 60.0 * (x as f32 / 9.0).sin() + 20.0 * (y as f32 / 13.0).cos() + grain) as u8;
@@ -85,7 +85,7 @@ fn validation(run: &Path) -> f64 {
 fn in_two_parts(mut args: TrainArgs) {
     args.stop_after = Some(60);
     train(&args).unwrap();
-    assert_eq!(Checkpoint::load(&args.run).unwrap().unwrap().step, 60);
+    assert_eq!(Checkpoint::<Arch>::load(&args.run).unwrap().unwrap().step, 60);
     args.stop_after = None;
     train(&args).unwrap();
 }
@@ -94,7 +94,7 @@ fn in_two_parts(mut args: TrainArgs) {
 fn training_learns_and_a_resumed_run_equals_an_uninterrupted_one() {
     for optimizer in [Method::Adamw, Method::Soap] {
         let folder = tempfile::tempdir().unwrap();
-        pictures(folder.path());
+        pictures(folder.path(), 96);
         let (whole, halves) = (folder.path().join("whole"), folder.path().join("halves"));
         let args = |run: &Path| TrainArgs { optimizer, ..args(folder.path(), run, 180) };
         let first = folder.path().join("first");
@@ -103,7 +103,7 @@ fn training_learns_and_a_resumed_run_equals_an_uninterrupted_one() {
         let (before, after) = (validation(&first), validation(&whole));
         assert!(after < 0.98 * before, "{optimizer:?}: {before} became {after}");
         in_two_parts(args(&halves));
-        let [a, b] = [&whole, &halves].map(|run| Checkpoint::load(run).unwrap().unwrap());
+        let [a, b] = [&whole, &halves].map(|run| Checkpoint::<Arch>::load(run).unwrap().unwrap());
         assert_eq!(a.step, b.step);
         assert!(a.weights == b.weights, "{optimizer:?}: a resumed run drifted");
         assert!(a.states == b.states, "{optimizer:?}: a resumed run's optimiser drifted");
@@ -113,16 +113,16 @@ fn training_learns_and_a_resumed_run_equals_an_uninterrupted_one() {
 #[test]
 fn a_run_grows_more_latents_and_keeps_what_it_knew() {
     let folder = tempfile::tempdir().unwrap();
-    pictures(folder.path());
+    pictures(folder.path(), 96);
     let run = folder.path().join("run");
     train(&args(folder.path(), &run, 2)).unwrap();
-    let old = Checkpoint::load(&run).unwrap().unwrap();
+    let old = Checkpoint::<Arch>::load(&run).unwrap().unwrap();
     let mut wider = args(folder.path(), &run, 2);
-    wider.latents = 48;
+    wider.codec.latents = 48;
     assert!(format!("{:#}", train(&wider).unwrap_err()).contains("another architecture"));
     wider.grow = true;
     train(&wider).unwrap();
-    let new = Checkpoint::load(&run).unwrap().unwrap();
+    let new = Checkpoint::<Arch>::load(&run).unwrap().unwrap();
     assert_eq!((new.arch.latents, new.step), (48, 2));
     // A head's means and scales keep their channels: row 5 of the prior's weights, 32 and 48 latents.
     let row = |c: &Checkpoint, m: usize| c.weights["prior"][5 * 2 * m..6 * 2 * m].to_vec();
@@ -139,18 +139,18 @@ fn a_run_grows_more_latents_and_keeps_what_it_knew() {
 #[test]
 fn new_blocks_change_nothing_before_they_are_trained() {
     let folder = tempfile::tempdir().unwrap();
-    pictures(folder.path());
+    pictures(folder.path(), 96);
     let run = folder.path().join("run");
     train(&args(folder.path(), &run, 20)).unwrap();
-    let old = Checkpoint::load(&run).unwrap().unwrap();
+    let old = Checkpoint::<Arch>::load(&run).unwrap().unwrap();
     let mut deeper = args(folder.path(), &run, 20);
-    (deeper.analysis_blocks, deeper.synthesis_blocks, deeper.grow) = (2, 3, true);
+    (deeper.codec.analysis_blocks, deeper.codec.synthesis_blocks, deeper.grow) = (2, 3, true);
     train(&deeper).unwrap();
-    let new = Checkpoint::load(&run).unwrap().unwrap();
+    let new = Checkpoint::<Arch>::load(&run).unwrap().unwrap();
     for (a, b) in look(&old, folder.path()).iter().zip(look(&new, folder.path())) {
         assert!((a.bpp - b.bpp).abs() < 1e-6 && (a.psnr_rgb - b.psnr_rgb).abs() < 1e-4, "{a:?} {b:?}");
     }
-    deeper.synthesis_blocks = 1;
+    deeper.codec.synthesis_blocks = 1;
     assert!(format!("{:#}", train(&deeper).unwrap_err()).contains("can only grow"));
 }
 
@@ -163,7 +163,7 @@ fn look(checkpoint: &Checkpoint, folder: &Path) -> Vec<validate::Point> {
 #[test]
 fn an_exported_model_codes_like_the_float_network() {
     let folder = tempfile::tempdir().unwrap();
-    pictures(folder.path());
+    pictures(folder.path(), 96);
     let run = folder.path().join("run");
     train(&args(folder.path(), &run, 60)).unwrap();
     let output = folder.path().join("tiny.aem");
@@ -171,7 +171,7 @@ fn an_exported_model_codes_like_the_float_network() {
         run,
         val: folder.path().join("val"),
         pictures: 1,
-        name: "tiny".into(),
+        name: Some("tiny".into()),
         output: output.clone(),
     };
     for loss in release(&export).unwrap() {
@@ -184,7 +184,7 @@ fn an_exported_model_codes_like_the_float_network() {
     assert_eq!(model.name, "tiny");
 
     // The integers lead back to floats that compute the same.
-    let trained = look(&Checkpoint::load(&export.run).unwrap().unwrap(), folder.path());
+    let trained = look(&Checkpoint::<Arch>::load(&export.run).unwrap().unwrap(), folder.path());
     let imported = look(&import(&model).unwrap(), folder.path());
     for (a, b) in trained.iter().zip(&imported) {
         assert!((b.bpp / a.bpp - 1.0).abs() < 0.01, "{a:?} {b:?}");
@@ -192,9 +192,10 @@ fn an_exported_model_codes_like_the_float_network() {
     }
     // A new run can start there, and grow at once.
     let again = folder.path().join("again");
-    let start = TrainArgs { from: Some(output), grow: true, latents: 48, ..args(folder.path(), &again, 1) };
+    let mut start = TrainArgs { from: Some(output), grow: true, ..args(folder.path(), &again, 1) };
+    start.codec.latents = 48;
     train(&start).unwrap();
-    assert_eq!(Checkpoint::load(&again).unwrap().unwrap().arch.latents, 48);
+    assert_eq!(Checkpoint::<Arch>::load(&again).unwrap().unwrap().arch.latents, 48);
 }
 
 #[test]
@@ -205,14 +206,14 @@ fn a_run_says_what_is_wrong_with_its_inputs() {
     assert!(message(&missing).contains("missing"));
     let empty = TrainArgs { val: None, ..args(folder.path(), &folder.path().join("run"), 1) };
     assert!(message(&empty).contains("no readable picture of at least 64x64 pixels"));
-    pictures(folder.path());
+    pictures(folder.path(), 96);
     let mut odd = args(folder.path(), &folder.path().join("run"), 1);
     odd.crop = 100;
     assert!(message(&odd).contains("--crop 100"));
     let run = folder.path().join("run");
     train(&args(folder.path(), &run, 1)).unwrap();
     let mut other = args(folder.path(), &run, 2);
-    other.channels = 32;
+    other.codec.channels = 32;
     assert!(message(&other).contains("another architecture"));
     std::fs::write(run.join("checkpoint.safetensors"), b"damaged").unwrap();
     assert!(message(&args(folder.path(), &run, 2)).contains("is not a checkpoint"));

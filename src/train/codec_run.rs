@@ -1,0 +1,138 @@
+//! A codec being trained.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use candle_core::{Tensor, Var};
+use serde_json::{Value, json};
+
+use super::checkpoint::Checkpoint;
+use super::config::TrainArgs;
+use super::dataset::Dataset;
+use super::grow::grow;
+use super::import::import;
+use super::kernels::Geometry;
+use super::model::{Batch, CodecModel, numbers};
+use super::quantize::Rounding;
+use super::trainer::{Crop, Trainee};
+use super::{klt, validate};
+use crate::model::quality::ANCHORS;
+use crate::model::{Arch, Layer, Model, Part};
+
+/// The variables and pictures of a run.
+pub struct CodecRun {
+    model: CodecModel,
+    data: Dataset,
+    val: Vec<(Geometry, Vec<f32>)>,
+    batch: usize,
+    crop: usize,
+    workers: usize,
+    seed: u64,
+}
+
+impl CodecRun {
+    /// A new run, or the one that the run's folder holds.
+    pub fn open(args: &TrainArgs) -> Result<(CodecRun, Checkpoint)> {
+        let data = Dataset::open(&args.data, args.crop, args.false_colours)?;
+        let val = match &args.val {
+            Some(folder) => validate::pictures(folder, 16)?,
+            None => Vec::new(),
+        };
+        let arch = args.codec.arch();
+        let model = CodecModel::new(arch.clone(), args.seed)?;
+        let sample =
+            || klt::sample((0..32).map(|i| data.batch(args.seed ^ 0x5eed, i, 8, args.crop)).collect());
+        let (found, origin) = match (Checkpoint::load(&args.run)?, &args.from) {
+            (None, Some(path)) => (Some(start_from(path)?), path),
+            (found, _) => (found, &args.run),
+        };
+        let checkpoint = match found {
+            Some(old) if old.arch == arch => old,
+            Some(old) if args.grow => grow(old, &model, &sample())?,
+            Some(old) => bail!("{} holds a run of another architecture: {:?}", origin.display(), old.arch),
+            None => {
+                klt::start(&model, &sample())?;
+                let weights = model.vars.iter().map(|(name, var)| Ok((name.clone(), numbers(var)?)));
+                Checkpoint::start(arch.clone(), weights.collect::<candle_core::Result<_>>()?)
+            }
+        };
+        eprintln!("{:.2} kMAC/pixel in the decoder", arch.decoder_macs_per_pixel() / 1000.0);
+        let TrainArgs { batch, crop, workers, seed, .. } = *args;
+        Ok((CodecRun { model, data, val, batch, crop, workers, seed }, checkpoint))
+    }
+}
+
+/// A run whose weights are those of a model file.
+fn start_from(path: &Path) -> Result<Checkpoint> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let model = Model::read(&bytes).with_context(|| path.display().to_string())?;
+    import(&model).with_context(|| path.display().to_string())
+}
+
+/// Cuts a batch into shares of `count` crops.
+fn split(batch: Batch, count: usize) -> Vec<Batch> {
+    let size = batch.pixels.len() / batch.geometry.batch * count;
+    batch
+        .pixels
+        .chunks(size)
+        .zip(batch.qualities.chunks(count))
+        .map(|(pixels, qualities)| Batch {
+            pixels: pixels.to_vec(),
+            qualities: qualities.to_vec(),
+            geometry: Geometry { batch: count, ..batch.geometry },
+        })
+        .collect()
+}
+
+impl Trainee for CodecRun {
+    type Arch = Arch;
+    type Share = Batch;
+
+    fn arch(&self) -> &Arch {
+        &self.model.arch
+    }
+
+    fn vars(&self) -> &BTreeMap<String, Var> {
+        &self.model.vars
+    }
+
+    fn networks(&self) -> Vec<(String, Vec<Layer>)> {
+        Part::ALL.iter().map(|part| (part.name().to_string(), self.model.arch.layers(*part))).collect()
+    }
+
+    fn macs_per_pixel(&self) -> f64 {
+        Part::ALL.iter().map(|part| self.model.arch.macs_per_pixel(*part)).sum()
+    }
+
+    fn shares(&self, step: u64) -> Vec<Batch> {
+        split(self.data.batch(self.seed, step, self.batch, self.crop), self.batch / self.workers)
+    }
+
+    fn loss(&self, share: &Batch, noise: u64) -> Result<(Tensor, Vec<Crop>)> {
+        let outcome = self.model.forward(share, Rounding::Noise(noise))?;
+        let (bpp, hyper, mse): (Vec<f32>, Vec<f32>, Vec<f32>) =
+            (outcome.bpp.to_vec1()?, outcome.hyper_bpp.to_vec1()?, outcome.mse.to_vec1()?);
+        let crops = share.qualities.iter().enumerate().map(|(i, q)| Crop {
+            position: (q.0 as f64 + f64::from(q.1)) / (ANCHORS - 1) as f64,
+            numbers: vec![
+                f64::from(bpp[i]),
+                f64::from(hyper[i]),
+                10.0 * (255.0f64.powi(2) / f64::from(mse[i]).max(1e-3)).log10(),
+            ],
+        });
+        Ok((outcome.loss, crops.collect()))
+    }
+
+    fn validate(&self, checkpoint: &Checkpoint) -> Result<Option<(String, Value)>> {
+        if self.val.is_empty() {
+            return Ok(None);
+        }
+        let points = validate::run(&CodecModel::averaged(checkpoint)?, &self.val)?;
+        Ok(Some((validate::describe(&points), json!(points))))
+    }
+
+    fn describe(&self, numbers: &[f64]) -> String {
+        format!("{:.3}({:.3}) {:.2}", numbers[0], numbers[1], numbers[2])
+    }
+}
