@@ -6,13 +6,14 @@ use clap::Args;
 use aecodec::EncodeOptions;
 use aecodec::codec::{DEFAULT_EFFORT, DEFAULT_QUALITY, MAX_EFFORT};
 use aecodec::eval::bits_per_pixel;
+use aecodec::model::MAX_QUALITY;
 use aecodec::restore::DenoiseOptions;
 
 use super::denoise::{self, SigmaArg, parse_sigma};
 use super::limits::LimitArgs;
 use super::paths::{Conversion, InputsOutput, Job, plan};
 use super::picture::{self, Picture};
-use super::{batch, model};
+use super::{batch, model, within};
 
 /// Compress pictures
 #[derive(Debug, Args)]
@@ -88,9 +89,5 @@ impl CompressArgs {
 
 /// A quality, as typed.
 pub fn parse_quality(text: &str) -> Result<f32, String> {
-    match text.parse::<f32>() {
-        Ok(quality) if (0.0..=100.0).contains(&quality) => Ok(quality),
-        Ok(_) => Err("not within 0..100".into()),
-        Err(error) => Err(error.to_string()),
-    }
+    within(text, f32::from(MAX_QUALITY))
 }

@@ -10,9 +10,9 @@ use image::DynamicImage;
 use aecodec::restore::{DenoiseOptions, Denoised, Loss, MAX_SIGMA, Noise, Restorer, Sigma, denoise};
 
 use super::limits::LimitArgs;
-use super::paths::{Conversion, Input, InputsOutput, Job, plan};
+use super::paths::{Conversion, Input, InputsOutput, plan};
 use super::picture;
-use super::{batch, model};
+use super::{batch, model, within};
 
 /// Remove noise from pictures; the output's extension says in which format
 #[derive(Debug, Args)]
@@ -101,19 +101,12 @@ impl DenoiseArgs {
         let options = DenoiseOptions { noise, sigma, strength, limits: self.limits.limits(), model };
         let conversion = Conversion { wanted: picture::is_picture, what: "pictures", extension: "png" };
         let jobs = plan(&self.io.inputs, &self.io.output, conversion)?;
-        batch::run(&jobs, "denoise", |job| one(job, &options, self.io.force))
+        batch::run(&jobs, "denoise", |job| {
+            picture::rework(job, &options.limits, self.io.force, |pixels| {
+                Ok(format!(", {}", apply(pixels, &options)?))
+            })
+        })
     }
-}
-
-fn one(job: &Job, options: &DenoiseOptions, force: bool) -> Result<String> {
-    let format = picture::output_format(&job.output)?;
-    job.output.check(force)?;
-    let mut picture = picture::read(&job.input, &job.input.read()?, &options.limits, false)?;
-    let found = apply(&mut picture.pixels, options)?;
-    job.output.write(&picture::write(&mut picture, format)?, force)?;
-    let (width, height) = (picture.pixels.width(), picture.pixels.height());
-    let line = format!("{}: {width}x{height} from {}, {found}", job.output, job.input);
-    Ok(batch::with_notes(line, &picture.notes))
 }
 
 /// Denoises pixels in place, and says of what.
@@ -144,12 +137,4 @@ pub fn parse_sigma(text: &str) -> Result<SigmaArg, String> {
 
 fn parse_strength(text: &str) -> Result<f32, String> {
     within(text, 4.0)
-}
-
-fn within(text: &str, most: f32) -> Result<f32, String> {
-    match text.parse::<f32>() {
-        Ok(value) if (0.0..=most).contains(&value) => Ok(value),
-        Ok(_) => Err(format!("not within 0..{most}")),
-        Err(error) => Err(error.to_string()),
-    }
 }

@@ -167,6 +167,15 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
+/// A number from 0 to `most`, as typed.
+fn within(text: &str, most: f32) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if (0.0..=most).contains(&value) => Ok(value),
+        Ok(_) => Err(format!("not within 0..{most}")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// Prints one line for the user beside the output proper. A closed stderr is
 /// no reason to fail.
 fn note(line: &str) {

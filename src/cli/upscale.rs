@@ -8,7 +8,7 @@ use clap::Args;
 use aecodec::restore::{UpscaleOptions, upscale};
 
 use super::limits::LimitArgs;
-use super::paths::{Conversion, InputsOutput, Job, plan};
+use super::paths::{Conversion, InputsOutput, plan};
 use super::picture;
 use super::{batch, model};
 
@@ -37,19 +37,13 @@ impl UpscaleArgs {
         let options = UpscaleOptions { factor: self.factor, limits: self.limits.limits(), model };
         let conversion = Conversion { wanted: picture::is_picture, what: "pictures", extension: "png" };
         let jobs = plan(&self.io.inputs, &self.io.output, conversion)?;
-        batch::run(&jobs, "enlarge", |job| one(job, &options, self.io.force))
+        batch::run(&jobs, "enlarge", |job| {
+            picture::rework(job, &options.limits, self.io.force, |pixels| {
+                *pixels = upscale(pixels, &options)?;
+                Ok(String::new())
+            })
+        })
     }
-}
-
-fn one(job: &Job, options: &UpscaleOptions, force: bool) -> Result<String> {
-    let format = picture::output_format(&job.output)?;
-    job.output.check(force)?;
-    let mut picture = picture::read(&job.input, &job.input.read()?, &options.limits, false)?;
-    picture.pixels = upscale(&picture.pixels, options)?;
-    job.output.write(&picture::write(&mut picture, format)?, force)?;
-    let (width, height) = (picture.pixels.width(), picture.pixels.height());
-    let line = format!("{}: {width}x{height} from {}", job.output, job.input);
-    Ok(batch::with_notes(line, &picture.notes))
 }
 
 fn parse_factor(text: &str) -> Result<usize, String> {

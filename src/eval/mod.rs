@@ -31,6 +31,6 @@ pub mod timing;
 
 pub use bd_rate::{BdRate, Point, bd_rate};
 pub use contender::Contender;
-pub use psnr::{Psnr, psnr};
+pub use psnr::{Psnr, decibel, psnr};
 pub use run::{Run, bits_per_pixel};
 pub use score::{Judge, Metric, Scores};

@@ -53,7 +53,7 @@ fn differences<'a>(a: &'a [u8], b: &'a [u8]) -> impl Iterator<Item = i64> + 'a {
 }
 
 /// PSNR of a mean squared error on the 0..255 scale.
-fn decibel(mse: f64) -> f64 {
+pub fn decibel(mse: f64) -> f64 {
     10.0 * (255.0 * 255.0 / mse).log10()
 }
 

@@ -70,6 +70,12 @@ impl Samples {
         Ok(Samples { width, height, rgb })
     }
 
+    /// Rounded and clamped as 8 bits would be.
+    pub fn stored(mut self) -> Samples {
+        self.rgb.iter_mut().for_each(|v| *v = (i16::from(to_u8(*v)) - LEVEL as i16) << BITS);
+        self
+    }
+
     /// A picture of the type of `like`: its depth, grey as the mean of the
     /// colours, its alpha plane if it has one. The alpha, `alpha`, has one
     /// sample a pixel.

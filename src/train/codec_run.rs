@@ -17,6 +17,7 @@ use super::model::{Batch, CodecModel, numbers};
 use super::quantize::Rounding;
 use super::trainer::{Crop, Trainee};
 use super::{klt, validate};
+use crate::eval::decibel;
 use crate::model::quality::ANCHORS;
 use crate::model::{Arch, Layer, Model, Part};
 
@@ -115,11 +116,7 @@ impl Trainee for CodecRun {
             (outcome.bpp.to_vec1()?, outcome.hyper_bpp.to_vec1()?, outcome.mse.to_vec1()?);
         let crops = share.qualities.iter().enumerate().map(|(i, q)| Crop {
             position: (q.0 as f64 + f64::from(q.1)) / (ANCHORS - 1) as f64,
-            numbers: vec![
-                f64::from(bpp[i]),
-                f64::from(hyper[i]),
-                10.0 * (255.0f64.powi(2) / f64::from(mse[i]).max(1e-3)).log10(),
-            ],
+            numbers: vec![f64::from(bpp[i]), f64::from(hyper[i]), decibel(f64::from(mse[i]).max(1e-3))],
         });
         Ok((outcome.loss, crops.collect()))
     }

@@ -91,7 +91,7 @@ impl Dataset {
 
     /// The batch of step `step`: the same for the same seed, whatever was drawn before.
     pub fn batch(&self, seed: u64, step: u64, count: usize, side: usize) -> Batch {
-        let mut rng = StdRng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ step);
+        let mut rng = rng_of(seed, step);
         let blocks = side / PIXEL_BLOCK;
         let mut pixels = Vec::with_capacity(count * side * side * 3);
         let mut qualities = Vec::with_capacity(count);
@@ -137,6 +137,11 @@ impl Dataset {
         }
         out
     }
+}
+
+/// What draws the crops of a step: the same for the same seed and step.
+pub fn rng_of(seed: u64, step: u64) -> StdRng {
+    StdRng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ step)
 }
 
 /// Mixes the colour channels at random, far beyond what photographs show, so

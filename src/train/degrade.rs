@@ -150,10 +150,7 @@ impl Degradation {
                 (noisy, Loss::Masking, NoiseLevels::Uniform(level(sigma)))
             }
             Degradation::Shrunk { factor } => {
-                let mut small = clean.resized(width / factor, height / factor);
-                for v in &mut small.rgb {
-                    *v = sample_of(value_of(*v).round().clamp(0.0, 255.0));
-                }
+                let small = clean.resized(width / factor, height / factor).stored();
                 (small, Loss::None, NoiseLevels::Uniform(0))
             }
         }

@@ -12,13 +12,14 @@ use serde_json::{Value, json};
 
 use super::checkpoint::Checkpoint;
 use super::config::{Purpose, TrainArgs};
-use super::dataset::{Dataset, Picture, load, picture_files};
+use super::dataset::{Dataset, Picture, load, picture_files, rng_of};
 use super::degrade::{Degradation, Example, clean, example};
 use super::import::import_restoration;
 use super::model::numbers;
 use super::net::Layout;
 use super::restoration::Restoration;
 use super::trainer::{Crop, Trainee};
+use crate::eval::decibel;
 use crate::model::restoration::PART;
 use crate::model::{Layer, RestorationArch, RestorationModel};
 use crate::restore::Samples;
@@ -129,7 +130,7 @@ impl Trainee for RestorationRun {
     }
 
     fn shares(&self, step: u64) -> Vec<Drawn> {
-        let mut rng = StdRng::seed_from_u64(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ step);
+        let mut rng = rng_of(self.seed, step);
         let count = self.batch / self.workers;
         (0..self.workers)
             .map(|worker| {
@@ -183,5 +184,5 @@ impl Trainee for RestorationRun {
 
 /// PSNR in dB of a squared error on the 0..255 scale.
 pub fn psnr(mse: f32) -> f64 {
-    10.0 * (255.0f64.powi(2) / f64::from(mse).max(1e-3)).log10()
+    decibel(f64::from(mse).max(1e-3))
 }

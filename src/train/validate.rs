@@ -11,6 +11,7 @@ use super::dataset::{load, picture_files};
 use super::kernels::Geometry;
 use super::model::{Batch, CodecModel, pixel_rows};
 use super::quantize::Rounding;
+use crate::eval::decibel;
 use crate::model::arch::PIXEL_BLOCK;
 
 /// Points on the quality axis, in anchors.
@@ -65,7 +66,7 @@ pub fn run(model: &CodecModel, pictures: &[(Geometry, Vec<f32>)]) -> Result<Vec<
                         Ok::<f64, candle_core::Error>(f64::from(t.to_vec1::<f32>()?[0]))
                     };
                     let mse = first(&outcome.mse)?;
-                    let psnr = 10.0 * (255.0f64.powi(2) / mse).log10();
+                    let psnr = decibel(mse);
                     let loss = f64::from(outcome.loss.to_scalar::<f32>()?);
                     Ok([first(&outcome.bpp)?, first(&outcome.hyper_bpp)?, psnr, loss])
                 })

@@ -1,7 +1,7 @@
 //! JPEG by mozjpeg, which optimises scans and coefficients: 4:4:4, tuned for PSNR.
+//! Its programs take what libjpeg-turbo's do.
 
-use super::{Peer, Program};
-use crate::eval::contender::Pixels;
+use super::{Peer, Program, libjpeg_turbo};
 
 pub const PEER: Peer = Peer {
     name: "mozjpeg",
@@ -10,19 +10,9 @@ pub const PEER: Peer = Peer {
     encoder: Program {
         names: &["mozjpeg-cjpeg", "cjpeg"],
         arguments: &["-quality", "{q}", "-sample", "1x1", "-tune-psnr", "-outfile", "{out}", "{in}"],
-        one_thread: &[],
-        all_threads: &[],
-    },
-    decoder: Program {
-        names: &["djpeg"],
-        arguments: &["-pnm", "-outfile", "{out}", "{in}"],
-        one_thread: &[],
-        all_threads: &[],
+        ..libjpeg_turbo::PEER.encoder
     },
     version: (&["-version"], "mozjpeg version "),
-    extension: "jpg",
-    pixels: [Pixels::Pnm, Pixels::Pnm],
     settings: &[5.0, 10.0, 20.0, 35.0, 55.0, 75.0, 88.0, 94.0],
-    bounds: (1.0, 100.0),
-    whole: true,
+    ..libjpeg_turbo::PEER
 };

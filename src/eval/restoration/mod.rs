@@ -17,6 +17,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use image::DynamicImage;
 
+use super::decibel;
 use crate::model::Task;
 use crate::model::restoration::FACTORS;
 use crate::restore::samples::{Samples, sample_of, value_of};
@@ -70,9 +71,9 @@ impl Plane {
     }
 }
 
-/// PSNR in dB of a mean squared error.
+/// PSNR in dB of a mean squared error, finite where there is none.
 fn psnr(mse: f64) -> f64 {
-    10.0 * (255.0f64.powi(2) / mse.max(1e-6)).log10()
+    decibel(mse.max(1e-6))
 }
 
 /// PSNR over RGB.
@@ -200,20 +201,19 @@ impl Bench<'_> {
                 let mut clean = Plane::of(picture);
                 clean.crop_to_multiple(factor);
                 let samples = clean.samples();
-                let small = samples.resized(samples.width / factor, samples.height / factor);
-                let small = Plane::of_samples(&small).stored();
+                let small = samples.resized(samples.width / factor, samples.height / factor).stored();
                 let mut note = |method: &str, plane: Plane, seconds: f64| {
                     row.add(method, psnr_luma(&clean, &plane.stored(), factor), seconds);
                 };
                 let start = Instant::now();
-                let bicubic = small.samples().resized(clean.width, clean.height);
+                let bicubic = small.resized(clean.width, clean.height);
                 note("bicubic", Plane::of_samples(&bicubic), start.elapsed().as_secs_f64());
                 let options = UpscaleOptions { factor, ..self.upscale.clone() };
-                let samples = small.samples();
                 let start = Instant::now();
-                let large = upscale_samples(&samples, &options)?;
+                let large = upscale_samples(&small, &options)?;
                 note("aecodec", Plane::of_samples(&large), start.elapsed().as_secs_f64());
                 if let Some((python, folder)) = self.python {
+                    let small = Plane::of_samples(&small);
                     for method in peers::ENLARGERS {
                         let (plane, seconds) = peers::run(python, folder, method, &small, 0.0, factor)
                             .with_context(|| format!("{method} on {name}"))?;
