@@ -32,9 +32,9 @@ pub const MODELS: &[Embedded] = &[
 /// The models that restore pictures, at most one for each task, which is its name.
 pub const RESTORERS: &[Embedded] = &[
     Embedded {
-        id: ModelId([0x5b, 0x2c, 0x85, 0x3e]),
+        id: ModelId([0x97, 0x5c, 0x5c, 0x91]),
         name: "denoise",
-        bytes: include_bytes!("../../models/5b2c853e.aem"),
+        bytes: include_bytes!("../../models/975c5c91.aem"),
     },
     Embedded {
         id: ModelId([0xca, 0x19, 0x87, 0x21]),
