@@ -2,18 +2,14 @@
 //! `docs/performance.md`.
 //!
 //! ```text
-//! cargo bench --features openjpeg --bench openjpeg -- [--sizes 0.4,3,12,50,100] [--repeat N] [--model FILE|fast]
+//! cargo bench --features openjpeg --bench openjpeg -- [--sizes 0.4,3,12,50,100] [--repeat N] [--model NAME|FILE]
 //! ```
 //!
 //! The picture is testdata/images/kodim23.png, mirrored side by side up to each
 //! size. Ours is coded at quality 75; OpenJPEG (2.5, its 9/7 transform, one
-//! layer) at the rate that gives the same PSNR. `--model fast` is a model of
-//! random weights and the shape of a fast one, coded at OpenJPEG's rate. Times are processor time of the
+//! layer) at the rate that gives the same PSNR. Times are processor time of the
 //! whole process for one thread, wall time for two, medians over the repeats.
 #![allow(unsafe_code)] // OpenJPEG is a C library.
-
-#[path = "../tests/support/synthetic.rs"]
-mod synthetic;
 
 use std::ffi::CString;
 use std::path::Path;
@@ -21,21 +17,11 @@ use std::sync::Arc;
 use std::time::Instant;
 use std::{env, fs, ptr};
 
-use aecodec::model::{Arch, Model, ModelId};
+use aecodec::model::registry::{self, MODELS};
+use aecodec::model::{Model, ModelId};
 use aecodec::{DecodeOptions, EncodeOptions, PreparedModel, decode, encode};
 use image::{DynamicImage, RgbImage};
 use openjpeg_sys as opj;
-
-/// The shape of a model for OpenJPEG's speed: 2.5 kMAC a pixel. Until one is
-/// trained its weights are random.
-const FAST: Arch = Arch {
-    channels: 96,
-    analysis_blocks: 2,
-    synthesis_blocks: 2,
-    latents: 192,
-    hyper_channels: 64,
-    hyper_latents: 48,
-};
 
 fn mirrored(tile: &RgbImage, megapixels: f64) -> RgbImage {
     let (w, h) = tile.dimensions();
@@ -143,26 +129,24 @@ fn peak_memory() -> u64 {
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) << 10
 }
 
-fn model(file: Option<&str>) -> (&'static str, Option<Arc<PreparedModel>>) {
-    match file {
-        None => ("default", None),
-        Some("fast") => {
-            let model = Model::read(&synthetic::model(FAST).write()).unwrap();
-            ("fast, untrained", Some(PreparedModel::new(model, ModelId(*b"fast"))))
-        }
-        Some(path) => {
-            let bytes = fs::read(path).unwrap();
+/// The default model, an embedded one by its name, or that of a file.
+fn model(name: Option<&str>) -> Option<Arc<PreparedModel>> {
+    let name = name?;
+    let (bytes, id) = match registry::by_name(name) {
+        Some(index) => (MODELS[index].bytes.to_vec(), MODELS[index].id),
+        None => {
+            let bytes = fs::read(name).unwrap();
             let id = <sha2::Sha256 as sha2::Digest>::digest(&bytes);
-            let id = ModelId([id[0], id[1], id[2], id[3]]);
-            ("given", Some(PreparedModel::new(Model::read(&bytes).unwrap(), id)))
+            (bytes, ModelId([id[0], id[1], id[2], id[3]]))
         }
-    }
+    };
+    Some(PreparedModel::new(Model::read(&bytes).unwrap(), id))
 }
 
 /// Decodes a file once and prints the memory it took: a process of its own.
-fn decode_once(path: &str, file: Option<&str>) {
+fn decode_once(path: &str, name: Option<&str>) {
     let bytes = fs::read(path).unwrap();
-    let models = model(file).1.into_iter().collect();
+    let models = model(name).into_iter().collect();
     let picture = decode(&bytes, &DecodeOptions { models, ..Default::default() }).unwrap();
     assert!(picture.width() > 0);
     println!("{}", peak_memory());
@@ -173,9 +157,9 @@ fn main() {
     let option = |name: &str| {
         arguments.iter().position(|argument| argument == name).map(|at| arguments[at + 1].as_str())
     };
-    let file = option("--model");
+    let name = option("--model");
     if let Some(path) = option("--decode-once") {
-        return decode_once(path, file);
+        return decode_once(path, name);
     }
     let sizes: Vec<f64> =
         option("--sizes").unwrap_or("0.4,3,12").split(',').map(|size| size.parse().unwrap()).collect();
@@ -183,14 +167,13 @@ fn main() {
     let tile = tile.into_rgb8();
     let folder = tempfile::tempdir().unwrap();
     let (ours_path, theirs_path) = (folder.path().join("a.aec"), folder.path().join("a.j2k"));
-    let (name, prepared) = model(file);
-    let mut encoding = EncodeOptions { quality: 75.0, model: prepared.clone(), ..Default::default() };
+    let prepared = model(name);
+    let encoding = EncodeOptions { quality: 75.0, model: prepared.clone(), ..Default::default() };
     let decoding = DecodeOptions { models: prepared.into_iter().collect(), ..Default::default() };
 
-    // OpenJPEG's rate at the PSNR of the default model, on the small picture.
-    let reference = EncodeOptions { quality: 75.0, ..Default::default() };
-    let bytes = encode(&DynamicImage::from(tile.clone()), &reference).unwrap();
-    let wanted = psnr(&tile, &decode(&bytes, &DecodeOptions::default()).unwrap().into_rgb8());
+    // OpenJPEG's rate at our PSNR on the small picture.
+    let bytes = encode(&DynamicImage::from(tile.clone()), &encoding).unwrap();
+    let wanted = psnr(&tile, &decode(&bytes, &decoding).unwrap().into_rgb8());
     let (mut low, mut high) = (0.05, 8.0);
     for _ in 0..12 {
         let middle = f64::sqrt(low * high);
@@ -199,18 +182,9 @@ fn main() {
         if found < wanted { low = middle } else { high = middle }
     }
     let bpp = high;
-    if file == Some("fast") {
-        // Random weights have no quality to speak of: the same rate.
-        let (mut low, mut high) = (0.0, 100.0);
-        for _ in 0..8 {
-            encoding.quality = (low + high) / 2.0;
-            let bytes = encode(&DynamicImage::from(tile.clone()), &encoding).unwrap();
-            let found = bytes.len() as f64 * 8.0 / f64::from(tile.width() * tile.height());
-            if found < bpp { low = encoding.quality } else { high = encoding.quality }
-        }
-    }
     println!(
-        "model {name}; {wanted:.2} dB, OpenJPEG at {bpp:.3} bits per pixel; ms, ours / OpenJPEG (ratio)"
+        "model {}; {wanted:.2} dB, OpenJPEG at {bpp:.3} bits per pixel; ms, ours / OpenJPEG (ratio)",
+        name.unwrap_or("default")
     );
     println!(
         "| Mpx | decode, 1 thread | ns/pixel | encode, 1 thread | decode, 2 threads | speed-up | peak, bytes/pixel |"
@@ -248,7 +222,7 @@ fn main() {
         let child = std::process::Command::new(env::current_exe().unwrap())
             .arg("--decode-once")
             .arg(&ours_path)
-            .args(file.map(|file| ["--model", file]).into_iter().flatten())
+            .args(name.map(|name| ["--model", name]).into_iter().flatten())
             .env("RAYON_NUM_THREADS", "2")
             .output()
             .unwrap();

@@ -31,7 +31,9 @@ fn unsound_numbers_are_refused() {
     spoil(|model| model.y_step_log2[0] = i16::MAX);
     spoil(|model| model.z_step_log2[0] = i16::MIN);
     spoil(|model| model.quality_map[3] = 200);
-    spoil(|model| model.arch.channels = 1 << 40);
+    spoil(|model| model.arch.synthesis_channels = 1 << 40);
+    spoil(|model| model.arch.analysis_channels = 1 << 40);
+    spoil(|model| model.arch.hyper_analysis_channels += 1);
     spoil(|model| model.arch.synthesis_blocks += 1);
     spoil(|model| model.arch.analysis_blocks = 0);
     spoil(|model| {

@@ -32,16 +32,20 @@ pub const HYPER_STRIDE: usize = 4;
 /// The numbers that fix a codec's networks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arch {
-    /// C: channels of the transforms' blocks at 1/8.
-    pub channels: usize,
+    /// Channels of the analysis transform's blocks at 1/8.
+    pub analysis_channels: usize,
     /// Blocks of the analysis transform.
     pub analysis_blocks: usize,
+    /// C: channels of the synthesis transform's blocks at 1/8.
+    pub synthesis_channels: usize,
     /// Blocks of the synthesis transform.
     pub synthesis_blocks: usize,
     /// M: latent channels at 1/16.
     pub latents: usize,
-    /// Channels of the hyper-transforms.
-    pub hyper_channels: usize,
+    /// Channels of the hyper-analysis transform.
+    pub hyper_analysis_channels: usize,
+    /// H: channels of the hyper-synthesis transform, of its features and of the context network.
+    pub hyper_synthesis_channels: usize,
     /// N: hyper-latent channels at 1/64.
     pub hyper_latents: usize,
 }
@@ -106,18 +110,34 @@ pub(super) fn block(c: usize) -> [Layer; 2] {
 }
 
 impl Arch {
+    /// The numbers, in the order of the fields.
+    pub fn numbers(&self) -> [usize; 8] {
+        [
+            self.analysis_channels,
+            self.analysis_blocks,
+            self.synthesis_channels,
+            self.synthesis_blocks,
+            self.latents,
+            self.hyper_analysis_channels,
+            self.hyper_synthesis_channels,
+            self.hyper_latents,
+        ]
+    }
+
     /// The layers of one part.
     pub fn layers(&self, part: Part) -> Vec<Layer> {
-        let (c, m, h, n) = (self.channels, self.latents, self.hyper_channels, self.hyper_latents);
+        let (m, h, n) = (self.latents, self.hyper_synthesis_channels, self.hyper_latents);
         let mut list = Vec::new();
         match part {
             Part::Analysis => {
+                let c = self.analysis_channels;
                 list.push(Pointwise { inputs: PIXEL_CHANNELS, outputs: c });
                 list.extend((0..self.analysis_blocks).flat_map(|_| block(c)));
                 list.push(Unshuffle);
                 list.push(Pointwise { inputs: 4 * c, outputs: m });
             }
             Part::HyperAnalysis => {
+                let h = self.hyper_analysis_channels;
                 list.push(Pointwise { inputs: m, outputs: h });
                 list.push(LeakyRelu);
                 list.push(Unshuffle);
@@ -141,6 +161,7 @@ impl Arch {
                 list.push(Pointwise { inputs: h, outputs: 2 * m });
             }
             Part::Synthesis => {
+                let c = self.synthesis_channels;
                 list.push(Pointwise { inputs: m, outputs: 4 * c });
                 list.push(Shuffle);
                 list.extend((0..self.synthesis_blocks).flat_map(|_| block(c)));
@@ -156,8 +177,8 @@ impl Arch {
             Part::Analysis => PIXEL_CHANNELS,
             Part::HyperAnalysis | Part::Synthesis => self.latents,
             Part::HyperSynthesis => self.hyper_latents,
-            Part::Prior => self.hyper_channels,
-            Part::Context => self.hyper_channels + self.latents,
+            Part::Prior => self.hyper_synthesis_channels,
+            Part::Context => self.hyper_synthesis_channels + self.latents,
         }
     }
 

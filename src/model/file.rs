@@ -1,7 +1,9 @@
 //! The codec's model file.
 //!
 //! The metadata entry holds `format` (the version of this layout), `name` and
-//! the numbers of [`Arch`]. Tensors beside those of the networks, for which see
+//! the numbers of [`Arch`]; `channels` and `hyper_channels` are the decoder's,
+//! and the encoder's too unless `analysis_channels` or `hyper_analysis_channels`
+//! say otherwise. Tensors beside those of the networks, for which see
 //! `model/tensors.rs`:
 //!
 //! ```text
@@ -77,30 +79,43 @@ impl Model {
     }
 
     fn description(&self) -> String {
-        let numbers = arch_numbers(&self.arch).map(|(key, value)| format!(";{key}={value}"));
-        format!("format={FORMAT};name={}{}", self.name, numbers.concat())
+        let numbers = arch_numbers(&self.arch).into_iter().map(|(key, value)| format!(";{key}={value}"));
+        format!("format={FORMAT};name={}{}", self.name, numbers.collect::<String>())
     }
 }
 
-fn arch_numbers(arch: &Arch) -> [(&'static str, usize); 6] {
-    [
-        ("channels", arch.channels),
+/// The encoder's widths stand there only where they are not the decoder's.
+fn arch_numbers(arch: &Arch) -> Vec<(&'static str, usize)> {
+    let mut numbers = vec![
+        ("channels", arch.synthesis_channels),
         ("analysis_blocks", arch.analysis_blocks),
         ("synthesis_blocks", arch.synthesis_blocks),
         ("latents", arch.latents),
-        ("hyper_channels", arch.hyper_channels),
+        ("hyper_channels", arch.hyper_synthesis_channels),
         ("hyper_latents", arch.hyper_latents),
-    ]
+    ];
+    if arch.analysis_channels != arch.synthesis_channels {
+        numbers.push(("analysis_channels", arch.analysis_channels));
+    }
+    if arch.hyper_analysis_channels != arch.hyper_synthesis_channels {
+        numbers.push(("hyper_analysis_channels", arch.hyper_analysis_channels));
+    }
+    numbers
 }
 
 fn parse_arch(description: &Description<'_>) -> Result<Arch> {
     let number = |key, most| description.number(key, most);
+    // The encoder's width, or the decoder's where the file does not say.
+    let encoder = |key, decoder| if description.has(key) { number(key, MAX_CHANNELS) } else { Ok(decoder) };
+    let (channels, hyper) = (number("channels", MAX_CHANNELS)?, number("hyper_channels", MAX_CHANNELS)?);
     Ok(Arch {
-        channels: number("channels", MAX_CHANNELS)?,
+        analysis_channels: encoder("analysis_channels", channels)?,
+        synthesis_channels: channels,
         analysis_blocks: number("analysis_blocks", MAX_BLOCKS)?,
         synthesis_blocks: number("synthesis_blocks", MAX_BLOCKS)?,
         latents: number("latents", MAX_CHANNELS)?,
-        hyper_channels: number("hyper_channels", MAX_CHANNELS)?,
+        hyper_analysis_channels: encoder("hyper_analysis_channels", hyper)?,
+        hyper_synthesis_channels: hyper,
         hyper_latents: number("hyper_latents", MAX_CHANNELS)?,
     })
 }

@@ -41,6 +41,11 @@ impl<'a> Description<'a> {
             .ok_or_else(|| Error::Model(format!("the metadata lack \"{key}\"")))
     }
 
+    /// Whether there is a pair of this key.
+    pub fn has(&self, key: &str) -> bool {
+        self.text(key).is_ok()
+    }
+
     /// The number behind `key=`, which is not below 1 and not above `most`.
     pub fn number(&self, key: &str, most: usize) -> Result<usize> {
         let text = self.text(key)?;

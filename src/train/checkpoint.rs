@@ -38,18 +38,34 @@ pub struct Checkpoint<A = Arch> {
 
 impl Numbers for Arch {
     fn to_text(&self) -> String {
-        let Arch { channels, analysis_blocks, synthesis_blocks, latents, hyper_channels, hyper_latents } =
-            self;
-        format!("{channels} {analysis_blocks} {synthesis_blocks} {latents} {hyper_channels} {hyper_latents}")
+        self.numbers().map(|n| n.to_string()).join(" ")
     }
 
     fn from_text(text: &str) -> Option<Arch> {
         let n: Vec<usize> = text.split(' ').map(|n| n.parse().ok()).collect::<Option<_>>()?;
-        let [channels, analysis_blocks, synthesis_blocks, latents, hyper_channels, hyper_latents] = n[..]
+        let [
+            analysis_channels,
+            analysis_blocks,
+            synthesis_channels,
+            synthesis_blocks,
+            latents,
+            hyper_analysis_channels,
+            hyper_synthesis_channels,
+            hyper_latents,
+        ] = n[..]
         else {
             return None;
         };
-        Some(Arch { channels, analysis_blocks, synthesis_blocks, latents, hyper_channels, hyper_latents })
+        Some(Arch {
+            analysis_channels,
+            analysis_blocks,
+            synthesis_channels,
+            synthesis_blocks,
+            latents,
+            hyper_analysis_channels,
+            hyper_synthesis_channels,
+            hyper_latents,
+        })
     }
 }
 

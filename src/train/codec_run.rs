@@ -15,6 +15,7 @@ use super::import::import;
 use super::kernels::Geometry;
 use super::model::{Batch, CodecModel, numbers};
 use super::quantize::Rounding;
+use super::shrink::shrink;
 use super::trainer::{Crop, Trainee};
 use super::{klt, validate};
 use crate::eval::decibel;
@@ -42,18 +43,18 @@ impl CodecRun {
         };
         let arch = args.codec.arch();
         let model = CodecModel::new(arch.clone(), args.seed)?;
-        let sample =
-            || klt::sample((0..32).map(|i| data.batch(args.seed ^ 0x5eed, i, 8, args.crop)).collect());
+        let crops = || (0..32).map(|i| data.batch(args.seed ^ 0x5eed, i, 8, args.crop)).collect::<Vec<_>>();
         let (found, origin) = match (Checkpoint::load(&args.run)?, &args.from) {
             (None, Some(path)) => (Some(start_from(path)?), path),
             (found, _) => (found, &args.run),
         };
         let checkpoint = match found {
             Some(old) if old.arch == arch => old,
-            Some(old) if args.grow => grow(old, &model, &sample())?,
+            Some(old) if args.grow => grow(old, &model, &klt::sample(crops()))?,
+            Some(old) if args.shrink => shrink(&old, &arch, &crops())?,
             Some(old) => bail!("{} holds a run of another architecture: {:?}", origin.display(), old.arch),
             None => {
-                klt::start(&model, &sample())?;
+                klt::start(&model, &klt::sample(crops()))?;
                 let weights = model.vars.iter().map(|(name, var)| Ok((name.clone(), numbers(var)?)));
                 Checkpoint::start(arch.clone(), weights.collect::<candle_core::Result<_>>()?)
             }

@@ -79,6 +79,9 @@ pub struct TrainArgs {
     /// Let a run (or the model of --from) with fewer latents or blocks grow to what is asked for
     #[arg(long)]
     pub grow: bool,
+    /// Cut the model of --from down to what is asked for
+    #[arg(long, requires = "from")]
+    pub shrink: bool,
     /// Numbers of a codec's networks
     #[command(flatten, next_help_heading = "Codec")]
     pub codec: CodecArgs,
@@ -93,6 +96,9 @@ pub struct CodecArgs {
     /// C: channels of the transforms at 1/8
     #[arg(long, default_value_t = 128)]
     pub channels: usize,
+    /// Channels of the analysis transform, where they are to differ
+    #[arg(long)]
+    pub analysis_channels: Option<usize>,
     /// Blocks of the analysis transform
     #[arg(long, default_value_t = 3)]
     pub analysis_blocks: usize,
@@ -102,9 +108,12 @@ pub struct CodecArgs {
     /// M: latent channels at 1/16
     #[arg(long, default_value_t = 384)]
     pub latents: usize,
-    /// Channels of the hyper-transforms
+    /// H: channels of the hyper-transforms and the context network
     #[arg(long, default_value_t = 128)]
     pub hyper_channels: usize,
+    /// Channels of the hyper-analysis transform, where they are to differ
+    #[arg(long)]
+    pub hyper_analysis_channels: Option<usize>,
     /// N: hyper-latent channels at 1/64
     #[arg(long, default_value_t = 96)]
     pub hyper_latents: usize,
@@ -134,11 +143,13 @@ impl CodecArgs {
     /// The shape of the networks.
     pub fn arch(&self) -> Arch {
         Arch {
-            channels: self.channels,
+            analysis_channels: self.analysis_channels.unwrap_or(self.channels),
             analysis_blocks: self.analysis_blocks,
+            synthesis_channels: self.channels,
             synthesis_blocks: self.synthesis_blocks,
             latents: self.latents,
-            hyper_channels: self.hyper_channels,
+            hyper_analysis_channels: self.hyper_analysis_channels.unwrap_or(self.hyper_channels),
+            hyper_synthesis_channels: self.hyper_channels,
             hyper_latents: self.hyper_latents,
         }
     }

@@ -232,7 +232,7 @@ pub fn convert(
             .map(|state| state.ema.as_slice())
             .with_context(|| format!("no variable {name}"))
     };
-    let (m, h) = (arch.latents, arch.hyper_channels);
+    let (m, h) = (arch.latents, arch.hyper_synthesis_channels);
     let output = |part: Part| fraction_bits(ranges[part.name()].output());
     let (y_bits, z_bits) = (output(Part::Analysis), output(Part::HyperAnalysis));
     let mut feature_bits = 0;

@@ -157,7 +157,7 @@ pub fn import_restoration(model: &RestorationModel) -> Result<Vec<f32>> {
 /// A run at step 0 whose weights compute what `model` computes.
 pub fn import(model: &Model) -> Result<Checkpoint> {
     let arch = &model.arch;
-    let (m, n, h) = (arch.latents, arch.hyper_latents, arch.hyper_channels);
+    let (m, n, h) = (arch.latents, arch.hyper_latents, arch.hyper_synthesis_channels);
     let (y_bits, z_bits) = (step_bits(&model.y_step_log2, MIDDLE_Y_STEP), step_bits(&model.z_step_log2, 0.0));
     let head: Vec<i32> = [vec![y_bits; m], vec![LOG2_BITS as i32; m]].concat();
     let mut feature_bits = Vec::new();

@@ -13,7 +13,7 @@ use nalgebra::{DMatrix, SymmetricEigen};
 use super::kernels::{Geometry, Matrix, matmul, unshuffle};
 use super::model::{Batch, CodecModel, Y_STEP, numbers};
 use super::net::Layout;
-use crate::model::arch::{PIXEL_CHANNELS, Part};
+use crate::model::arch::{Arch, PIXEL_CHANNELS, Part};
 use crate::model::quality::{ANCHORS, LAMBDA_MIN, LAMBDA_RATIO};
 use crate::train::model::PIXEL_SCALE;
 
@@ -44,7 +44,8 @@ fn pca(rows: &[f32], width: usize, count: usize) -> (Vec<f32>, Vec<f32>) {
 /// Sets the outer layers of both transforms, the steps and the prior's initial
 /// scales from the pixels of `batch`.
 pub fn start(model: &CodecModel, batch: &Batch) -> Result<()> {
-    let (c, m) = (model.arch.channels, model.arch.latents);
+    let Arch { analysis_channels, synthesis_channels, latents: m, .. } = model.arch;
+    let c = analysis_channels.min(synthesis_channels);
     let fine = batch.geometry;
 
     let (first, deviations) = pca(&batch.pixels, PIXEL_CHANNELS, c);
@@ -74,8 +75,12 @@ pub fn start(model: &CodecModel, batch: &Batch) -> Result<()> {
     let synthesis_in = scaled(&transpose(&second, 4 * c, m), 4 * c, &|k| outer[k], &|i| 1.0 / inner[i % c]);
     let synthesis_out =
         scaled(&transpose(&first, PIXEL_CHANNELS, c), PIXEL_CHANNELS, &|k| inner[k], &|_| 1.0);
-    set_outer(model, Part::Analysis, &analysis_in, &analysis_out)?;
-    set_outer(model, Part::Synthesis, &synthesis_in, &synthesis_out)?;
+    set_outer(model, Part::Analysis, [(&analysis_in, c, [1, 1]), (&analysis_out, m, [4, 1])])?;
+    set_outer(
+        model,
+        Part::Synthesis,
+        [(&synthesis_in, 4 * c, [1, 4]), (&synthesis_out, PIXEL_CHANNELS, [1, 1])],
+    )?;
 
     // At high rates D = Delta^2 / 12 and dR/dD = -lambda give Delta^2 = 18 / (lambda ln 2) on the
     // 0..255 scale for three coefficients per pixel; the smaller steps below it suit low rates.
@@ -105,13 +110,30 @@ pub fn start(model: &CodecModel, batch: &Batch) -> Result<()> {
     Ok(())
 }
 
-/// Replaces the first and last weights of a transform.
-fn set_outer(model: &CodecModel, part: Part, first: &[f32], last: &[f32]) -> Result<()> {
+/// Weights, their columns, and how many times over their rows and columns hold
+/// the channels of 1/8.
+type Outer<'a> = (&'a [f32], usize, [usize; 2]);
+
+/// Replaces the first and last weights of a transform. Where it has more
+/// channels at 1/8 than the weights know, those are cut off from the latents.
+fn set_outer(model: &CodecModel, part: Part, outer: [Outer; 2]) -> Result<()> {
     let layout = Layout::new(&model.arch.layers(part));
     let mut params = numbers(model.params(part))?;
     let slots = [&layout.slots[0], layout.slots.last().expect("a transform has layers")];
-    for (slot, weights) in slots.into_iter().zip([first, last]) {
-        params[slot.weight..][..weights.len()].copy_from_slice(weights);
+    for (slot, (weights, cols, copies)) in slots.into_iter().zip(outer) {
+        let to = &mut params[slot.weight..][..slot.shape.0 * slot.shape.1];
+        if copies != [1, 1] {
+            to.fill(0.0);
+        }
+        let place = |index: usize, small: usize, large: usize, copies: usize| {
+            let (small, large) = (small / copies, large / copies);
+            index / small * large + index % small
+        };
+        for (index, w) in weights.iter().enumerate() {
+            let row = place(index / cols, weights.len() / cols, slot.shape.0, copies[0]);
+            let col = place(index % cols, cols, slot.shape.1, copies[1]);
+            to[row * slot.shape.1 + col] = *w;
+        }
     }
     model.params(part).set(&Tensor::from_vec(params, layout.len, &Device::Cpu)?)
 }

@@ -8,6 +8,7 @@ pub mod calibrate;
 pub mod checkpoint;
 pub mod codec_run;
 pub mod config;
+pub mod cut;
 pub mod dataset;
 pub mod degrade;
 pub mod export;
@@ -26,6 +27,7 @@ pub mod release;
 pub mod restoration;
 pub mod restoration_release;
 pub mod restoration_run;
+pub mod shrink;
 #[cfg(test)]
 mod tests;
 pub mod trainer;

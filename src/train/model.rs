@@ -69,6 +69,9 @@ pub struct Outcome {
     pub mse: Tensor,
 }
 
+/// What each part reads, in the order of [`Part::ALL`].
+pub type PartInputs = [(Geometry, Vec<f32>); 6];
+
 impl CodecModel {
     /// Random weights: branches that end in zeros, so that blocks start as the
     /// identity. [`super::klt`] then sets the transforms' linear layers.
@@ -209,7 +212,7 @@ impl CodecModel {
 
     /// What each part reads when a picture is coded for real, in the order of
     /// [`Part::ALL`].
-    pub fn part_inputs(&self, batch: &Batch) -> Result<[(Geometry, Vec<f32>); 6]> {
+    pub fn part_inputs(&self, batch: &Batch) -> Result<PartInputs> {
         let Grids { fine, grid, hyper } = grids(batch);
         let t = self.trace(batch, Rounding::Hard)?;
         let (m, n) = (self.arch.latents, self.arch.hyper_latents);

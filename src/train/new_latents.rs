@@ -50,7 +50,7 @@ fn product(a: &[f32], a_width: usize, b: &[f32], b_width: usize) -> Vec<f32> {
 pub fn new_latents(model: &CodecModel, sample: &Batch, count: usize) -> Result<NewLatents> {
     let (fine, qualities) = (sample.geometry, vec![BEST; sample.geometry.batch]);
     let grid = Geometry { height: fine.height / 2, width: fine.width / 2, ..fine };
-    let (m, features) = (model.arch.latents, 4 * model.arch.channels);
+    let (m, features) = (model.arch.latents, 4 * model.arch.analysis_channels);
     let run = |part: Part, skip: usize, geometry: Geometry, input: Vec<f32>| -> Result<Vec<f32>> {
         let layers = model.arch.layers(part);
         let layers = &layers[..layers.len() - skip];
@@ -110,7 +110,7 @@ pub fn new_latents(model: &CodecModel, sample: &Batch, count: usize) -> Result<N
     }
 
     // The features that make the last synthesis layer write that.
-    let c = model.arch.channels;
+    let c = model.arch.synthesis_channels;
     let (out, _) = outer(Part::Synthesis)?;
     let out = DMatrix::from_fn(c, PIXEL_CHANNELS, |i, j| f64::from(out[i * PIXEL_CHANNELS + j]));
     let gram = &out * out.transpose();

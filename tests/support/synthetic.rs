@@ -20,11 +20,13 @@ impl Random {
 
 /// The smallest network that has every kind of layer.
 pub const TINY: Arch = Arch {
-    channels: 8,
+    analysis_channels: 8,
     analysis_blocks: 1,
+    synthesis_channels: 8,
     synthesis_blocks: 1,
     latents: 6,
-    hyper_channels: 5,
+    hyper_analysis_channels: 5,
+    hyper_synthesis_channels: 5,
     hyper_latents: 3,
 };
 

@@ -34,7 +34,7 @@ impl Kernel for Avx2 {
 
     fn depthwise_row(&self, layer: &Depthwise, rows: [&[i16]; 3], before: usize, output: &mut [i16]) {
         // SAFETY: `self` proves the feature.
-        unsafe { depthwise_row(layer, rows, before, output) }
+        unsafe { depthwise_row(layer, rows, before, 0, output) }
     }
 }
 
@@ -159,13 +159,14 @@ fn load_wide<T>(values: &[T; WIDTH]) -> Pairs {
     [_mm256_permute2x128_si256::<0x20>(a, b), _mm256_permute2x128_si256::<0x31>(a, b)]
 }
 
+/// See [`Kernel::depthwise_row`]; only the channels from `start` on.
 #[target_feature(enable = "avx2")]
-fn depthwise_row(layer: &Depthwise, rows: [&[i16]; 3], before: usize, output: &mut [i16]) {
+pub fn depthwise_row(layer: &Depthwise, rows: [&[i16]; 3], before: usize, start: usize, output: &mut [i16]) {
     let channels = layer.channels;
     let (width, columns) = (output.len() / channels, rows[0].len() / channels);
-    let whole = channels - channels % WIDTH;
+    let whole = channels - (channels - start) % WIDTH;
     let zero = _mm256_setzero_si256();
-    for first in (0..whole).step_by(WIDTH) {
+    for first in (start..whole).step_by(WIDTH) {
         let tap = |k: usize| load(&layer.weights[k * channels + first..]);
         let upper: [Pairs; 3] = std::array::from_fn(|dx| interleave(tap(dx), tap(3 + dx)));
         let (lower, last) = (interleave(tap(6), tap(7)), interleave(tap(8), zero));

@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Accumulators, Epilogue, Kernel, TILE, assert_tile, scalar};
+use super::{Accumulators, Epilogue, Kernel, TILE, assert_tile, avx2, scalar};
 use crate::model::layer::LEAKY_SHIFT;
 use crate::nn::weights::{Depthwise, WeightPair};
 
@@ -35,12 +35,12 @@ impl Kernel for Avx512 {
             match inputs {
                 48 => tiles::<48>(weights, inputs, x, acc),
                 64 => tiles::<64>(weights, inputs, x, acc),
-                88 => tiles::<88>(weights, inputs, x, acc),
+                80 => tiles::<80>(weights, inputs, x, acc),
                 96 => tiles::<96>(weights, inputs, x, acc),
                 128 => tiles::<128>(weights, inputs, x, acc),
                 192 => tiles::<192>(weights, inputs, x, acc),
                 256 => tiles::<256>(weights, inputs, x, acc),
-                352 => tiles::<352>(weights, inputs, x, acc),
+                304 => tiles::<304>(weights, inputs, x, acc),
                 384 => tiles::<384>(weights, inputs, x, acc),
                 512 => tiles::<512>(weights, inputs, x, acc),
                 _ => tiles::<0>(weights, inputs, x, acc),
@@ -218,6 +218,6 @@ fn depthwise_row(layer: &Depthwise, rows: [&[i16]; 3], before: usize, output: &m
         }
     }
     if whole < channels {
-        scalar::depthwise_row(layer, rows, before, whole, output);
+        avx2::depthwise_row(layer, rows, before, whole, output);
     }
 }

@@ -157,7 +157,7 @@ fn pointwise_layers_fuse_with_what_follows() {
 
 #[test]
 fn depthwise_layers_equal_the_documentation() {
-    for channels in [1, 16, 31, 32, 33, 48, 64, 96, 128] {
+    for channels in [1, 16, 31, 32, 33, 48, 64, 80, 96, 128] {
         for sizes in [(1, 1), (1, 2), (2, 1), (3, 3), (4, 13)] {
             check(&[Depthwise { channels }], sizes, channels);
             check(&[Depthwise { channels }, LeakyRelu], sizes, channels);
@@ -188,11 +188,13 @@ fn layers_without_parameters_equal_the_documentation() {
 #[test]
 fn every_part_of_the_codec_is_the_same_on_any_level_and_thread_count() {
     let arch = Arch {
-        channels: 128,
+        analysis_channels: 128,
         analysis_blocks: 3,
+        synthesis_channels: 128,
         synthesis_blocks: 3,
         latents: 256,
-        hyper_channels: 128,
+        hyper_analysis_channels: 128,
+        hyper_synthesis_channels: 128,
         hyper_latents: 96,
     };
     let mut random = Random(7);
@@ -228,11 +230,13 @@ fn an_empty_tensor_stays_empty() {
 #[test]
 fn a_value_does_not_depend_on_its_window() {
     let arch = Arch {
-        channels: 8,
+        analysis_channels: 8,
         analysis_blocks: 2,
+        synthesis_channels: 8,
         synthesis_blocks: 2,
         latents: 6,
-        hyper_channels: 5,
+        hyper_analysis_channels: 5,
+        hyper_synthesis_channels: 5,
         hyper_latents: 3,
     };
     let mut random = Random(11);

@@ -13,11 +13,13 @@ use crate::model::Arch;
 /// An architecture small enough to train in a test.
 fn tiny_arch() -> Arch {
     Arch {
-        channels: 16,
+        analysis_channels: 16,
         analysis_blocks: 1,
+        synthesis_channels: 16,
         synthesis_blocks: 1,
         latents: 32,
-        hyper_channels: 16,
+        hyper_analysis_channels: 16,
+        hyper_synthesis_channels: 16,
         hyper_latents: 16,
     }
 }

@@ -7,10 +7,12 @@ use clap::Parser;
 
 use crate::model::{Arch, Model};
 use crate::train::checkpoint::Checkpoint;
+use crate::train::dataset::Dataset;
 use crate::train::import::import;
 use crate::train::model::CodecModel;
 use crate::train::optimizer::Method;
 use crate::train::release::release;
+use crate::train::shrink::shrink;
 use crate::train::{ExportArgs, TrainArgs, trainer, validate};
 
 pub fn train(args: &TrainArgs) -> anyhow::Result<()> {
@@ -152,6 +154,36 @@ fn new_blocks_change_nothing_before_they_are_trained() {
     }
     deeper.codec.synthesis_blocks = 1;
     assert!(format!("{:#}", train(&deeper).unwrap_err()).contains("can only grow"));
+}
+
+#[test]
+fn a_smaller_model_starts_near_the_larger_one_it_was_cut_from() {
+    let folder = tempfile::tempdir().unwrap();
+    pictures(folder.path(), 96);
+    let run = folder.path().join("run");
+    let mut wide = args(folder.path(), &run, 120);
+    (wide.codec.channels, wide.codec.synthesis_blocks, wide.codec.hyper_channels) = (32, 2, 32);
+    train(&wide).unwrap();
+    let old = Checkpoint::<Arch>::load(&run).unwrap().unwrap();
+    let data = Dataset::open(folder.path(), 64, 0.0).unwrap();
+    let crops: Vec<_> = (0..32).map(|i| data.batch(1, i, 8, 64)).collect();
+    let loss = |c: &Checkpoint| look(c, folder.path()).iter().map(|point| point.loss).sum::<f64>();
+
+    // Nothing cut, nothing changed.
+    let same = shrink(&old, &old.arch, &crops).unwrap();
+    for (a, b) in look(&old, folder.path()).iter().zip(look(&same, folder.path())) {
+        assert!((a.bpp - b.bpp).abs() < 1e-5 && (a.psnr_rgb - b.psnr_rgb).abs() < 1e-3, "{a:?} {b:?}");
+    }
+    // Half of everything but the encoder, and three latents in four: nearer than where the KLT starts.
+    let mut slim = args(folder.path(), &folder.path().join("klt"), 1);
+    (slim.codec.latents, slim.codec.analysis_channels) = (24, Some(32));
+    slim.codec.hyper_analysis_channels = Some(32);
+    train(&slim).unwrap();
+    let start = Checkpoint::<Arch>::load(&slim.run).unwrap().unwrap();
+    let cut = shrink(&old, &slim.codec.arch(), &crops).unwrap();
+    let (before, after, klt) = (loss(&old), loss(&cut), loss(&start));
+    assert!(after < before + 0.7 * (klt - before), "{before} cut down to {after}, KLT {klt}");
+    assert!(format!("{:#}", shrink(&start, &old.arch, &crops).err().unwrap()).contains("can only shrink"));
 }
 
 /// The averaged weights of a run on the validation picture.
