@@ -23,6 +23,11 @@ pub const MODELS: &[Embedded] = &[
         bytes: include_bytes!("../../models/5960d9af.aem"),
     },
     Embedded {
+        id: ModelId([0x4a, 0x00, 0x3b, 0x09]),
+        name: "fast",
+        bytes: include_bytes!("../../models/4a003b09.aem"),
+    },
+    Embedded {
         id: ModelId([0xc6, 0x97, 0x39, 0x9f]),
         name: "default",
         bytes: include_bytes!("../../models/c697399f.aem"),
@@ -32,9 +37,9 @@ pub const MODELS: &[Embedded] = &[
 /// The models that restore pictures, at most one for each task, which is its name.
 pub const RESTORERS: &[Embedded] = &[
     Embedded {
-        id: ModelId([0x97, 0x5c, 0x5c, 0x91]),
+        id: ModelId([0x04, 0xb7, 0xb6, 0xaa]),
         name: "denoise",
-        bytes: include_bytes!("../../models/975c5c91.aem"),
+        bytes: include_bytes!("../../models/04b7b6aa.aem"),
     },
     Embedded {
         id: ModelId([0xca, 0x19, 0x87, 0x21]),
