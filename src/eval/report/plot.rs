@@ -7,9 +7,9 @@ use crate::eval::run::Run;
 use crate::eval::score::Metric;
 use crate::eval::summary;
 
-const SIZE: [f64; 2] = [860.0, 500.0];
+const SIZE: [f64; 2] = [900.0, 500.0];
 const LEFT: f64 = 48.0;
-const RIGHT: f64 = 136.0;
+const RIGHT: f64 = 176.0;
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 46.0;
 
