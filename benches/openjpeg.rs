@@ -132,15 +132,11 @@ fn peak_memory() -> u64 {
 /// The default model, an embedded one by its name, or that of a file.
 fn model(name: Option<&str>) -> Option<Arc<PreparedModel>> {
     let name = name?;
-    let (bytes, id) = match registry::by_name(name) {
-        Some(index) => (MODELS[index].bytes.to_vec(), MODELS[index].id),
-        None => {
-            let bytes = fs::read(name).unwrap();
-            let id = <sha2::Sha256 as sha2::Digest>::digest(&bytes);
-            (bytes, ModelId([id[0], id[1], id[2], id[3]]))
-        }
+    let bytes = match registry::by_name(name) {
+        Some(index) => MODELS[index].bytes.to_vec(),
+        None => fs::read(name).unwrap(),
     };
-    Some(PreparedModel::new(Model::read(&bytes).unwrap(), id))
+    Some(PreparedModel::new(Model::read(&bytes).unwrap(), ModelId::of(&bytes)))
 }
 
 /// Decodes a file once and prints the memory it took: a process of its own.

@@ -65,12 +65,18 @@ impl Cut {
     }
 }
 
+/// `a^T b` of two row-major matrices with as many rows.
+pub fn product(a: &[f32], a_width: usize, b: &[f32], b_width: usize) -> Vec<f32> {
+    let rows = a.len() / a_width;
+    let mut out = vec![0.0; a_width * b_width];
+    matmul(&mut out, Matrix::new(a, rows, a_width).t(), Matrix::new(b, rows, b_width), 0.0);
+    out
+}
+
 /// `x^T y` of rows, over the number of rows.
 fn moments(x: &[f32], x_width: usize, y: &[f32], y_width: usize) -> DMatrix<f64> {
-    let rows = x.len() / x_width;
-    let mut out = vec![0.0; x_width * y_width];
-    matmul(&mut out, Matrix::new(x, rows, x_width).t(), Matrix::new(y, rows, y_width), 0.0);
-    DMatrix::from_row_slice(x_width, y_width, &out).map(|v| f64::from(v) / rows as f64)
+    let rows = (x.len() / x_width) as f64;
+    DMatrix::from_row_slice(x_width, y_width, &product(x, x_width, y, y_width)).map(|v| f64::from(v) / rows)
 }
 
 /// A linear layer and what it reads.

@@ -11,6 +11,7 @@
 use anyhow::{Context, Result};
 use nalgebra::{DMatrix, SymmetricEigen};
 
+use super::cut::product;
 use super::kernels::{Geometry, Matrix, matmul, unshuffle};
 use super::model::{Batch, CodecModel, PIXEL_SCALE, numbers};
 use super::net::{Anchored, Layout, Slot, run_probed};
@@ -36,14 +37,6 @@ pub struct NewLatents {
 
 fn square(values: &[f32], n: usize) -> DMatrix<f64> {
     DMatrix::from_fn(n, n, |i, j| f64::from(values[i * n + j]))
-}
-
-/// `a^T b` of two row-major matrices with as many rows.
-fn product(a: &[f32], a_width: usize, b: &[f32], b_width: usize) -> Vec<f32> {
-    let rows = a.len() / a_width;
-    let mut out = vec![0.0; a_width * b_width];
-    matmul(&mut out, Matrix::new(a, rows, a_width).t(), Matrix::new(b, rows, b_width), 0.0);
-    out
 }
 
 /// Finds `count` new channels for `model` on the crops of `sample`.
