@@ -263,8 +263,8 @@ fn a_region_reads_only_the_tiles_it_needs() {
 #[test]
 fn effort_buys_a_better_picture_for_the_bits() {
     let picture = image::open("testdata/images/parrot-256x256.png").unwrap();
-    // The better a model's encoder, the less is left to find: what the default of now and
-    // the one before leave at quality 50 and above, and whether one pass may lose a little,
+    // The better a model's encoder, the less is left to find: what one of 3 blocks and
+    // one of 6 leave at quality 50 and above, and whether one pass may lose a little,
     // since a move is judged without what it does to later predictions.
     let models = [("5960d9af", 0.995, 1.0), ("2e4cf53e", 0.998, 1.001)];
     for (quality, (id, promised, slack)) in

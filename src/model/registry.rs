@@ -18,6 +18,11 @@ pub struct Embedded {
 /// the default of encoders.
 pub const MODELS: &[Embedded] = &[
     Embedded {
+        id: ModelId([0xc8, 0x84, 0xab, 0xdb]),
+        name: "default",
+        bytes: include_bytes!("../../models/c884abdb.aem"),
+    },
+    Embedded {
         id: ModelId([0x2e, 0x4c, 0xf5, 0x3e]),
         name: "default",
         bytes: include_bytes!("../../models/2e4cf53e.aem"),
