@@ -270,8 +270,8 @@ fn effort_buys_a_better_picture_for_the_bits() {
     for (quality, (id, promised, slack)) in
         [10.0, 50.0, 90.0].into_iter().flat_map(|q| models.map(|m| (q, m)))
     {
-        let bytes = registry::MODELS[registry::by_name(id).unwrap()].bytes;
-        let model = PreparedModel::new(Model::read(bytes).unwrap(), ModelId::of(bytes));
+        let embedded = &registry::MODELS[registry::by_name(id).unwrap()];
+        let model = PreparedModel::new(Model::read(embedded.bytes).unwrap(), embedded.id);
         let objective = |effort: u8| {
             let options = EncodeOptions { quality, effort, model: Some(model.clone()), ..Default::default() };
             let bytes = encode(&picture, &options).unwrap();

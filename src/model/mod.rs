@@ -66,7 +66,7 @@ impl Model {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ModelId(pub [u8; 4]);
 
-#[cfg(any(feature = "cli", test))]
+#[cfg(feature = "cli")]
 impl ModelId {
     /// The id of a model file.
     pub fn of(file: &[u8]) -> ModelId {
