@@ -12,7 +12,7 @@ use super::config::TrainArgs;
 use super::dataset::Dataset;
 use super::grow::grow;
 use super::import::import;
-use super::kernels::Geometry;
+use super::kernels::{Geometry, Precision};
 use super::model::{Batch, CodecModel, numbers};
 use super::quantize::Rounding;
 use super::shrink::shrink;
@@ -42,7 +42,7 @@ impl CodecRun {
             None => Vec::new(),
         };
         let arch = args.codec.arch();
-        let model = CodecModel::new(arch.clone(), args.seed)?;
+        let mut model = CodecModel::new(arch.clone(), args.seed)?;
         let crops = || (0..32).map(|i| data.batch(args.seed ^ 0x5eed, i, 8, args.crop)).collect::<Vec<_>>();
         let (found, origin) = match (Checkpoint::load(&args.run)?, &args.from) {
             (None, Some(path)) => (Some(start_from(path)?), path),
@@ -59,6 +59,7 @@ impl CodecRun {
                 Checkpoint::start(arch.clone(), weights.collect::<candle_core::Result<_>>()?)
             }
         };
+        model.precision = Precision::fastest();
         eprintln!("{:.2} kMAC/pixel in the decoder", arch.decoder_macs_per_pixel() / 1000.0);
         let TrainArgs { batch, crop, workers, seed, .. } = *args;
         Ok((CodecRun { model, data, val, batch, crop, workers, seed }, checkpoint))

@@ -1,13 +1,17 @@
 //! Float kernels on channels-last rows: the arithmetic of the trainer's fused
 //! ops, forward and backward. Slices in, slices out; no candle.
 //!
-//! Loops are written plainly and compiled for the widest vectors the machine
-//! has through `pulp`'s dispatch; matrix products are the `gemm` crate's.
+//! Loops are written plainly and get the vectors that the build targets; matrix
+//! products are the `gemm` crate's, or [`super::amx`]'s where that will do.
 
+use super::amx;
 use crate::model::layer::{GATE_LIMIT, LEAKY_SHIFT};
 
 /// Slope of the leaky activation for negative inputs.
 pub const LEAKY_SLOPE: f32 = 1.0 / (1 << LEAKY_SHIFT) as f32;
+
+/// Rows of a matrix product between visits to its epilogue.
+const ROW_BLOCK: usize = 512;
 
 /// Channels that the vector loops treat at once.
 const LANES: usize = 16;
@@ -36,6 +40,21 @@ impl<'a> Matrix<'a> {
     /// Rows as read.
     pub fn rows(self) -> usize {
         self.rows
+    }
+
+    /// Columns as read.
+    pub fn cols(self) -> usize {
+        self.cols
+    }
+
+    /// Whether the numbers lie the other way round.
+    pub fn is_transposed(self) -> bool {
+        self.transposed
+    }
+
+    /// The numbers as they lie.
+    pub fn data(self) -> &'a [f32] {
+        self.data
     }
 
     fn strides(&self) -> (isize, isize) {
@@ -75,6 +94,39 @@ pub fn matmul(out: &mut [f32], a: Matrix, b: Matrix, keep: f32) {
             false,
             gemm::Parallelism::None,
         );
+    }
+}
+
+/// How the matrix products of a network are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// In f32.
+    Full,
+    /// With factors rounded to bf16 and sums in f32, on tile registers.
+    Half,
+}
+
+impl Precision {
+    /// What trains fastest on this machine.
+    pub fn fastest() -> Precision {
+        if amx::available() { Precision::Half } else { Precision::Full }
+    }
+
+    /// `out = a * b`, and `finish` on each band of finished rows (the first of
+    /// them, and their numbers) while they are in the cache.
+    pub fn matmul(self, out: &mut [f32], a: Matrix, b: Matrix, mut finish: impl FnMut(usize, &mut [f32])) {
+        if self == Precision::Half {
+            return amx::matmul(out, a, b, &mut finish);
+        }
+        if a.transposed {
+            matmul(out, a, b, 0.0);
+            return finish(0, out);
+        }
+        let bands = a.data.chunks(ROW_BLOCK * a.cols).zip(out.chunks_mut(ROW_BLOCK * b.cols));
+        for (band, (a_rows, out)) in bands.enumerate() {
+            matmul(out, Matrix::new(a_rows, a_rows.len() / a.cols, a.cols), b, 0.0);
+            finish(band * ROW_BLOCK, out);
+        }
     }
 }
 

@@ -4,7 +4,11 @@
 //! and the objective, [`net`] interprets the layer lists of `crate::model` in
 //! floats, [`export`] turns the result into the integers that ship.
 
+#[cfg_attr(not(target_arch = "x86_64"), path = "amx_absent.rs")]
+pub mod amx;
+pub mod buffer;
 pub mod calibrate;
+pub mod checkerboard;
 pub mod checkpoint;
 pub mod codec_run;
 pub mod config;

@@ -7,11 +7,12 @@ use candle_core::{CpuStorage, CustomOp2, DType, Device, Layout as TensorLayout, 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use super::checkerboard::Checkerboard;
 use super::checkpoint::Checkpoint;
 use super::fit::bin_of;
-use super::kernels::Geometry;
+use super::kernels::{Geometry, Precision};
 use super::net::{Anchored, Layout, Network, floats, with_floats};
-use super::quantize::{Cover, Quantize, Rounding};
+use super::quantize::{Quantize, Rounding};
 use super::reference;
 use crate::model::arch::{
     Arch, HYPER_STRIDE, LATENT_STRIDE, PIXEL_BLOCK, PIXEL_CHANNELS, Part, in_first_half,
@@ -39,6 +40,8 @@ pub struct CodecModel {
     pub arch: Arch,
     /// Every variable by name: `g_a`, `h_a`, ... and the tables.
     pub vars: BTreeMap<String, Var>,
+    /// How its products are computed.
+    pub precision: Precision,
     layers: BTreeMap<&'static str, Arc<Vec<Layer>>>,
 }
 
@@ -99,7 +102,7 @@ impl CodecModel {
     /// A model over existing variables.
     pub fn from_vars(arch: Arch, vars: BTreeMap<String, Var>) -> CodecModel {
         let layers = Part::ALL.map(|part| (part.name(), Arc::new(arch.layers(part)))).into_iter().collect();
-        CodecModel { arch, vars, layers }
+        CodecModel { arch, vars, precision: Precision::Full, layers }
     }
 
     /// The flat parameters of one network.
@@ -117,7 +120,8 @@ impl CodecModel {
         let layers = &self.layers[part.name()];
         let params = self.params(part).as_tensor();
         if input.device().is_cpu() {
-            Network { layers: layers.clone(), geometry, qualities: qualities.clone() }.apply(input, params)
+            let (layers, qualities) = (layers.clone(), qualities.clone());
+            Network { layers, geometry, qualities, precision: self.precision }.apply(input, params)
         } else {
             reference::apply(layers, geometry, qualities, input, params)
         }
@@ -163,25 +167,22 @@ impl CodecModel {
             .unsqueeze(1)?
             .broadcast_as((fine.batch, hyper.positions(), 2 * n))?
             .reshape((hyper.rows(), 2 * n))?;
-        let quantize = |geometry: Geometry, cover, salt| Quantize {
-            width: geometry.width,
-            height: geometry.height,
-            cover,
+        let quantize = |geometry: Geometry, salt| Quantize {
+            positions: geometry.positions(),
             rounding: match rounding {
                 Rounding::Noise(seed) => Rounding::Noise(seed.wrapping_mul(3).wrapping_add(salt)),
                 Rounding::Hard => Rounding::Hard,
             },
         };
-        let z_coded = quantize(hyper, Cover::All, 0).apply(&z, &z_params, &z_step)?;
+        let z_coded = quantize(hyper, 0).apply(&z, &z_params, &z_step)?;
         let features = self.run(Part::HyperSynthesis, &z_coded.narrow(1, 0, n)?, hyper, &qualities)?;
 
         let step = blend.matmul(self.vars[Y_STEP].as_tensor())?;
         let prior = self.run(Part::Prior, &features, grid, &qualities)?;
-        let first = quantize(grid, Cover::First, 1).apply(&y, &prior, &step)?;
-        let known = Tensor::cat(&[&features, &first.narrow(1, 0, m)?], 1)?;
+        let halves = Checkerboard(grid);
+        let known = Tensor::cat(&[&features, &halves.first_half(&y, &prior, &step)?], 1)?;
         let context = self.run(Part::Context, &known, grid, &qualities)?;
-        let second = quantize(grid, Cover::Second, 2).apply(&y, &context, &step)?;
-        let y_coded = (first + second)?;
+        let y_coded = quantize(grid, 1).apply(&y, &halves.select(&prior, &context)?, &step)?;
 
         let decoded = self.run(Part::Synthesis, &y_coded.narrow(1, 0, m)?, grid, &qualities)?;
         Ok(Trace { x, y, z_coded, features, prior, known, context, step, y_coded, decoded })

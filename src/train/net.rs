@@ -9,13 +9,10 @@ use std::sync::{Arc, Mutex};
 
 use candle_core::{CpuStorage, CustomOp2, Layout as TensorLayout, Result, Shape, Tensor, bail};
 
-use super::kernels::{self, Geometry, Matrix};
+use super::buffer::Buffer;
+use super::kernels::{self, Geometry, Matrix, Precision};
 use crate::model::layer::{Layer, sites};
 use crate::model::quality::ANCHORS;
-
-/// Rows of a matrix product between visits to the epilogue, so that what the
-/// product wrote is still in the cache.
-const ROW_BLOCK: usize = 512;
 
 /// Where the parameters of one site lie in the flat variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,10 +98,10 @@ pub fn lerp_rows_backward(rows: &mut [f32], sums: &[f32], (anchor, f): Anchored)
 
 /// What a layer's backward pass needs.
 enum Saved {
-    Pointwise { input: Arc<Vec<f32>> },
-    Depthwise { input: Arc<Vec<f32>>, geometry: Geometry },
-    Leaky { output: Arc<Vec<f32>> },
-    Gate { input: Arc<Vec<f32>> },
+    Pointwise { input: Arc<Buffer> },
+    Depthwise { input: Arc<Buffer>, geometry: Geometry },
+    Leaky { output: Arc<Buffer> },
+    Gate { input: Arc<Buffer> },
     Shuffled { larger: Geometry, channels: usize, unshuffle: bool },
 }
 
@@ -116,6 +113,8 @@ pub struct Network {
     pub geometry: Geometry,
     /// One entry per picture of the batch.
     pub qualities: Arc<Vec<Anchored>>,
+    /// How its products are computed.
+    pub precision: Precision,
 }
 
 impl Network {
@@ -140,13 +139,14 @@ struct Forward<'a> {
     slots: std::slice::Iter<'a, Slot>,
     qualities: &'a [Anchored],
     geometry: Geometry,
+    precision: Precision,
     tape: Vec<Saved>,
     /// Sees every layer's output, when calibrating.
     probe: Option<Probe<'a>>,
 }
 
 impl Forward<'_> {
-    fn run(&mut self, layers: &[Layer], mut x: Arc<Vec<f32>>, mut channels: usize) -> (Arc<Vec<f32>>, usize) {
+    fn run(&mut self, layers: &[Layer], mut x: Arc<Buffer>, mut channels: usize) -> (Arc<Buffer>, usize) {
         let mut index = 0;
         while index < layers.len() {
             let layer = &layers[index];
@@ -165,7 +165,7 @@ impl Forward<'_> {
                 }
                 Layer::Depthwise { channels } => {
                     let slot = self.slots.next().expect("a slot per site");
-                    let mut out = vec![0.0; x.len()];
+                    let mut out = Buffer::of_any(x.len());
                     kernels::depthwise(&x, slot.weights(self.params), &mut out, self.geometry, false);
                     kernels::bias_leaky(&mut out, slot.biases(self.params), false);
                     debug_assert_eq!(x.len(), self.geometry.rows() * channels);
@@ -173,13 +173,16 @@ impl Forward<'_> {
                     Arc::new(out)
                 }
                 Layer::LeakyRelu => {
-                    let out: Vec<f32> = x.iter().map(|v| v.max(v * kernels::LEAKY_SLOPE)).collect();
+                    let mut out = Buffer::of_any(x.len());
+                    for (out, v) in out.iter_mut().zip(x.iter()) {
+                        *out = v.max(v * kernels::LEAKY_SLOPE);
+                    }
                     let out = Arc::new(out);
                     self.tape.push(Saved::Leaky { output: out.clone() });
                     out
                 }
                 Layer::Gate { channels: half } => {
-                    let mut out = vec![0.0; x.len() / 2];
+                    let mut out = Buffer::of_any(x.len() / 2);
                     kernels::gate(&x, &mut out, *half);
                     self.tape.push(Saved::Gate { input: x });
                     channels = *half;
@@ -187,7 +190,7 @@ impl Forward<'_> {
                 }
                 Layer::Unshuffle | Layer::Shuffle => {
                     let unshuffle = *layer == Layer::Unshuffle;
-                    let mut out = vec![0.0; x.len()];
+                    let mut out = Buffer::of_any(x.len());
                     let g = &mut self.geometry;
                     let larger = if unshuffle {
                         let larger = *g;
@@ -207,7 +210,7 @@ impl Forward<'_> {
                 }
                 Layer::Residual(body) => {
                     let (mut out, _) = self.run(body, x.clone(), channels);
-                    let sum: &mut Vec<f32> = Arc::make_mut(&mut out);
+                    let sum: &mut Buffer = Arc::make_mut(&mut out);
                     kernels::add(sum, &x);
                     out
                 }
@@ -219,20 +222,22 @@ impl Forward<'_> {
         (x, channels)
     }
 
-    fn pointwise(&mut self, x: &[f32], inputs: usize, outputs: usize, leaky: bool) -> Vec<f32> {
+    fn pointwise(&mut self, x: &[f32], inputs: usize, outputs: usize, leaky: bool) -> Buffer {
         let slot = self.slots.next().expect("a slot per site");
         let weights = Matrix::new(slot.weights(self.params), inputs, outputs);
         let positions = self.geometry.positions();
-        let mut out = vec![0.0; self.geometry.rows() * outputs];
-        for (picture, quality) in self.qualities.iter().enumerate() {
-            let bias = lerp_rows(slot.biases(self.params), outputs, *quality);
-            let x = &x[picture * positions * inputs..][..positions * inputs];
-            let out = &mut out[picture * positions * outputs..][..positions * outputs];
-            for (x, out) in x.chunks(ROW_BLOCK * inputs).zip(out.chunks_mut(ROW_BLOCK * outputs)) {
-                kernels::matmul(out, Matrix::new(x, x.len() / inputs, inputs), weights, 0.0);
-                kernels::bias_leaky(out, &bias, leaky);
+        let biases: Vec<Vec<f32>> = self
+            .qualities
+            .iter()
+            .map(|quality| lerp_rows(slot.biases(self.params), outputs, *quality))
+            .collect();
+        let mut out = Buffer::of_any(self.geometry.rows() * outputs);
+        let x = Matrix::new(x, self.geometry.rows(), inputs);
+        self.precision.matmul(&mut out, x, weights, |first, band| {
+            for (index, row) in band.chunks_exact_mut(outputs).enumerate() {
+                kernels::bias_leaky(row, &biases[(first + index) / positions], leaky);
             }
-        }
+        });
         out
     }
 }
@@ -243,13 +248,14 @@ struct Backward<'a> {
     dparams: Vec<f32>,
     slots: std::iter::Rev<std::slice::Iter<'a, Slot>>,
     qualities: &'a [Anchored],
+    precision: Precision,
     tape: Vec<Saved>,
     /// Whether the gradient of the network's own input is wanted.
     input_grad: bool,
 }
 
 impl Backward<'_> {
-    fn run(&mut self, layers: &[Layer], mut grad: Vec<f32>) -> Vec<f32> {
+    fn run(&mut self, layers: &[Layer], mut grad: Buffer) -> Buffer {
         for layer in layers.iter().rev() {
             if let Layer::Residual(body) = layer {
                 let inner = self.run(body, grad.clone());
@@ -272,18 +278,18 @@ impl Backward<'_> {
                         geometry,
                     );
                     kernels::add_column_sums(&grad, &mut self.dparams[slot.bias..][..*channels]);
-                    let mut dx = vec![0.0; grad.len()];
+                    let mut dx = Buffer::of_any(grad.len());
                     kernels::depthwise(&grad, slot.weights(self.params), &mut dx, geometry, true);
                     grad = dx;
                 }
                 (Layer::LeakyRelu, Saved::Leaky { output }) => kernels::leaky_backward(&mut grad, &output),
                 (Layer::Gate { channels }, Saved::Gate { input }) => {
-                    let mut dx = vec![0.0; input.len()];
+                    let mut dx = Buffer::of_any(input.len());
                     kernels::gate_backward(&input, &grad, &mut dx, *channels);
                     grad = dx;
                 }
                 (Layer::Unshuffle | Layer::Shuffle, Saved::Shuffled { larger, channels, unshuffle }) => {
-                    let mut dx = vec![0.0; grad.len()];
+                    let mut dx = Buffer::of_any(grad.len());
                     kernels::unshuffle(&grad, &mut dx, larger, channels, unshuffle);
                     grad = dx;
                 }
@@ -296,15 +302,16 @@ impl Backward<'_> {
     fn pointwise(
         &mut self,
         input: &[f32],
-        grad: Vec<f32>,
+        grad: Buffer,
         inputs: usize,
         outputs: usize,
         last: bool,
-    ) -> Vec<f32> {
+    ) -> Buffer {
         let slot = self.slots.next().expect("a slot per site");
         let rows = grad.len() / outputs;
         let dw = &mut self.dparams[slot.weight..][..inputs * outputs];
-        kernels::matmul(dw, Matrix::new(input, rows, inputs).t(), Matrix::new(&grad, rows, outputs), 0.0);
+        let input = Matrix::new(input, rows, inputs);
+        self.precision.matmul(dw, input.t(), Matrix::new(&grad, rows, outputs), |_, _| ());
         let per_picture = grad.len() / self.qualities.len();
         for (grad, quality) in grad.chunks_exact(per_picture).zip(self.qualities) {
             let mut sums = vec![0.0; outputs];
@@ -312,11 +319,11 @@ impl Backward<'_> {
             lerp_rows_backward(&mut self.dparams[slot.bias..][..slot.bias_rows * outputs], &sums, *quality);
         }
         if last && !self.input_grad {
-            return Vec::new();
+            return Buffer::of_any(0);
         }
-        let mut dx = vec![0.0; rows * inputs];
+        let mut dx = Buffer::of_any(rows * inputs);
         let weights = Matrix::new(slot.weights(self.params), inputs, outputs);
-        kernels::matmul(&mut dx, Matrix::new(&grad, rows, outputs), weights.t(), 0.0);
+        self.precision.matmul(&mut dx, Matrix::new(&grad, rows, outputs), weights.t(), |_, _| ());
         dx
     }
 }
@@ -356,12 +363,13 @@ pub fn run_probed(
         slots: layout.slots.iter(),
         qualities,
         geometry,
+        precision: Precision::Full,
         tape: Vec::new(),
         probe: Some(probe),
     };
-    let (out, _) = pass.run(layers, Arc::new(input), channels);
+    let (out, _) = pass.run(layers, Arc::new(Buffer::copy_of(&input)), channels);
     drop(pass);
-    Arc::try_unwrap(out).unwrap_or_else(|out| out.to_vec())
+    Arc::try_unwrap(out).map_or_else(|out| out.to_vec(), Buffer::into_vec)
 }
 
 impl CustomOp2 for NetworkOp {
@@ -386,13 +394,14 @@ impl CustomOp2 for NetworkOp {
             slots: layout.slots.iter(),
             qualities: &net.qualities,
             geometry: net.geometry,
+            precision: net.precision,
             tape: Vec::new(),
             probe: None,
         };
-        let (out, channels) = pass.run(&net.layers, Arc::new(input.to_vec()), channels);
+        let (out, channels) = pass.run(&net.layers, Arc::new(Buffer::copy_of(input)), channels);
         let out_rows = pass.geometry.rows();
         *self.tape.lock().expect("no thread panicked") = pass.tape;
-        let out = Arc::try_unwrap(out).unwrap_or_else(|out| out.to_vec());
+        let out = Arc::try_unwrap(out).map_or_else(|out| out.to_vec(), Buffer::into_vec);
         Ok((CpuStorage::F32(out), (out_rows, channels).into()))
     }
 
@@ -415,10 +424,11 @@ impl CustomOp2 for NetworkOp {
                     dparams: vec![0.0; layout.len],
                     slots: layout.slots.iter().rev(),
                     qualities: &net.qualities,
+                    precision: net.precision,
                     tape,
                     input_grad,
                 };
-                let dx = pass.run(&net.layers, grad.to_vec());
+                let dx = pass.run(&net.layers, Buffer::copy_of(grad)).into_vec();
                 Ok((dx, pass.dparams))
             })
         })?;

@@ -6,11 +6,9 @@
 //! and an orthonormalisation refresh every [`REFRESH`] steps. Everything that
 //! is not a matrix (biases, depthwise windows, tables) gets plain Adam.
 
-use std::collections::BTreeMap;
-
 use nalgebra::{DMatrix, SymmetricEigen};
 
-use super::kernels::{Matrix, matmul};
+use super::kernels::{Matrix, Precision, matmul};
 use super::net::Slot;
 
 /// Steps between refreshes of a preconditioner's basis.
@@ -38,6 +36,8 @@ pub struct Settings {
     pub beta2: f32,
     /// Decay of the averaged weights.
     pub ema: f32,
+    /// How covariances and rotations are computed.
+    pub precision: Precision,
 }
 
 /// One side of a matrix' preconditioner: `n x n` covariance and basis.
@@ -75,73 +75,108 @@ pub fn matrices(slots: &[Slot]) -> Vec<&Slot> {
     slots.iter().filter(|slot| slot.bias_rows > 1).collect()
 }
 
-/// The optimiser: a state per variable.
-pub struct Optimizer {
-    /// Constants.
-    pub settings: Settings,
-    /// Steps taken.
-    pub step: u64,
-    /// By variable name.
-    pub states: BTreeMap<String, State>,
+/// A stretch of a variable that is updated by itself: one weight matrix, or
+/// what lies between two.
+pub struct Piece<'a> {
+    grad: &'a [f32],
+    weights: &'a mut [f32],
+    m: &'a mut [f32],
+    v: &'a mut [f32],
+    ema: &'a mut [f32],
+    lr: f32,
+    /// Rows, columns and preconditioner of a matrix that has one.
+    matrix: Option<(usize, usize, &'a mut [Side; 2])>,
 }
 
-impl Optimizer {
-    /// Applies one step to one variable. `step` counts from 1 and is the same
-    /// for all variables of a step.
-    pub fn update(
-        settings: Settings,
-        step: u64,
-        state: &mut State,
-        slots: &[Slot],
-        weights: &mut [f32],
-        grad: &[f32],
-        lr: f32,
-    ) {
-        let Settings { method, beta1, beta2, ema } = settings;
+/// Cuts a variable into its pieces.
+pub fn pieces<'a>(
+    method: Method,
+    slots: &[Slot],
+    grad: &'a [f32],
+    weights: &'a mut [f32],
+    state: &'a mut State,
+    lr: f32,
+) -> Vec<Piece<'a>> {
+    let mut rest =
+        Piece { grad, weights, m: &mut state.m, v: &mut state.v, ema: &mut state.ema, lr, matrix: None };
+    let mut pieces = Vec::new();
+    let mut done = 0;
+    if method == Method::Soap {
+        for (slot, sides) in matrices(slots).into_iter().zip(&mut state.sides) {
+            let (rows, cols) = slot.shape;
+            let (between, after) = rest.split(slot.weight - done);
+            let (mut matrix, after) = after.split(rows * cols);
+            matrix.matrix = Some((rows, cols, sides));
+            pieces.extend([between, matrix]);
+            (rest, done) = (after, slot.weight + rows * cols);
+        }
+    }
+    pieces.push(rest);
+    pieces
+}
+
+impl<'a> Piece<'a> {
+    fn split(self, at: usize) -> (Piece<'a>, Piece<'a>) {
+        let (grad, grad_after) = self.grad.split_at(at);
+        let (weights, weights_after) = self.weights.split_at_mut(at);
+        let (m, m_after) = self.m.split_at_mut(at);
+        let (v, v_after) = self.v.split_at_mut(at);
+        let (ema, ema_after) = self.ema.split_at_mut(at);
+        let lr = self.lr;
+        (
+            Piece { grad, weights, m, v, ema, lr, matrix: None },
+            Piece {
+                grad: grad_after,
+                weights: weights_after,
+                m: m_after,
+                v: v_after,
+                ema: ema_after,
+                lr,
+                matrix: None,
+            },
+        )
+    }
+
+    /// Multiply-accumulates of an update, roughly: what to balance threads by.
+    pub fn work(&self) -> usize {
+        let per_number = self.matrix.as_ref().map_or(8, |(rows, cols, _)| 4 * (rows + cols));
+        self.weights.len() * per_number
+    }
+
+    /// Applies step number `step`, which counts from 1.
+    pub fn update(self, settings: Settings, step: u64) {
+        let Settings { beta1, beta2, ema, precision, .. } = settings;
+        let Piece { grad, weights, m, v, ema: averaged, lr, matrix } = self;
         let correction1 = 1.0 - beta1.powi(step as i32);
         let correction2 = 1.0 - beta2.powi(step as i32);
-        let rotated: Vec<&Slot> = if method == Method::Soap { matrices(slots) } else { Vec::new() };
-        let mut done = 0;
-        let adam = |range: std::ops::Range<usize>, state: &mut State, weights: &mut [f32]| {
-            for i in range {
-                let g = grad[i];
-                state.m[i] = beta1 * state.m[i] + (1.0 - beta1) * g;
-                state.v[i] = beta2 * state.v[i] + (1.0 - beta2) * g * g;
-                weights[i] -= lr * (state.m[i] / correction1) / ((state.v[i] / correction2).sqrt() + 1e-8);
+        for (m, g) in m.iter_mut().zip(grad) {
+            *m = beta1 * *m + (1.0 - beta1) * g;
+        }
+        let adam = |m: &[f32], g: &[f32], v: &mut [f32], update: &mut dyn FnMut(usize, f32)| {
+            for (i, ((m, g), v)) in m.iter().zip(g).zip(v).enumerate() {
+                *v = beta2 * *v + (1.0 - beta2) * g * g;
+                update(i, (m / correction1) / ((*v / correction2).sqrt() + 1e-8));
             }
         };
-        for (index, slot) in rotated.into_iter().enumerate() {
-            let (rows, cols) = slot.shape;
-            let range = slot.weight..slot.weight + rows * cols;
-            adam(done..range.start, state, weights);
-            done = range.end;
-            let g = &grad[range.clone()];
-            let [left, right] = &mut state.sides[index];
-            // The first bases rest on few gradients and are replaced sooner.
-            let fresh = step.is_multiple_of(REFRESH) || (step < 100 && step.is_multiple_of(5));
-            left.absorb(Matrix::new(g, rows, cols), beta2, fresh);
-            right.absorb(Matrix::new(g, rows, cols).t(), beta2, fresh);
-            let m = &mut state.m[range.clone()];
-            for (m, g) in m.iter_mut().zip(g) {
-                *m = beta1 * *m + (1.0 - beta1) * g;
-            }
-            let g = rotate(g, rows, cols, left, right, false);
-            let m = rotate(m, rows, cols, left, right, false);
-            let v = &mut state.v[range.clone()];
-            let mut update = vec![0.0; m.len()];
-            for i in 0..m.len() {
-                v[i] = beta2 * v[i] + (1.0 - beta2) * g[i] * g[i];
-                update[i] = (m[i] / correction1) / ((v[i] / correction2).sqrt() + 1e-8);
-            }
-            let update = rotate(&update, rows, cols, left, right, true);
-            for (w, u) in weights[range].iter_mut().zip(&update) {
-                *w -= lr * u;
+        match matrix {
+            None => adam(m, grad, v, &mut |i, u| weights[i] -= lr * u),
+            Some((rows, cols, [left, right])) => {
+                // The first bases rest on few gradients and are replaced sooner.
+                let fresh = step.is_multiple_of(REFRESH) || (step < 100 && step.is_multiple_of(5));
+                let g = Matrix::new(grad, rows, cols);
+                left.absorb(g, precision, beta2, fresh);
+                right.absorb(g.t(), precision, beta2, fresh);
+                let turned = |g: &[f32], back| rotate(g, rows, cols, left, right, precision, back);
+                let mut update = vec![0.0; m.len()];
+                adam(&turned(m, false), &turned(grad, false), v, &mut |i, u| update[i] = u);
+                for (w, u) in weights.iter_mut().zip(turned(&update, true)) {
+                    *w -= lr * u;
+                }
             }
         }
-        adam(done..weights.len(), state, weights);
         // Early weights leave the average quickly.
         let decay = ema.min((1.0 + step as f32) / (10.0 + step as f32));
-        for (e, w) in state.ema.iter_mut().zip(weights.iter()) {
+        for (e, w) in averaged.iter_mut().zip(weights.iter()) {
             *e += (1.0 - decay) * (*w - *e);
         }
     }
@@ -149,7 +184,7 @@ impl Optimizer {
 
 impl Side {
     /// Adds `g g^T` to the covariance, and refreshes the basis if asked to.
-    fn absorb(&mut self, g: Matrix, beta: f32, refresh: bool) {
+    fn absorb(&mut self, g: Matrix, precision: Precision, beta: f32, refresh: bool) {
         let n = g.rows();
         if n > LARGEST_SIDE {
             return;
@@ -159,7 +194,7 @@ impl Side {
             self.covariance = vec![0.0; n * n];
         }
         let mut gram = vec![0.0; n * n];
-        matmul(&mut gram, g, g.t(), 0.0);
+        precision.matmul(&mut gram, g, g.t(), |_, _| ());
         for (c, g) in self.covariance.iter_mut().zip(&gram) {
             *c = beta * *c + (1.0 - beta) * g;
         }
@@ -212,7 +247,15 @@ fn orthonormal(mut a: Vec<f32>, n: usize) -> Option<Vec<f32>> {
 }
 
 /// `Q_l^T g Q_r`, or `Q_l g Q_r^T` where `back`; a side without a basis is left alone.
-fn rotate(g: &[f32], rows: usize, cols: usize, left: &Side, right: &Side, back: bool) -> Vec<f32> {
+fn rotate(
+    g: &[f32],
+    rows: usize,
+    cols: usize,
+    left: &Side,
+    right: &Side,
+    precision: Precision,
+    back: bool,
+) -> Vec<f32> {
     // The factor on the left; the one on the right is its transpose.
     fn factor(side: &Side, n: usize, back: bool) -> Matrix<'_> {
         let q = Matrix::new(&side.basis, n, n);
@@ -221,12 +264,12 @@ fn rotate(g: &[f32], rows: usize, cols: usize, left: &Side, right: &Side, back: 
     let mut g = g.to_vec();
     if !left.basis.is_empty() {
         let mut out = vec![0.0; g.len()];
-        matmul(&mut out, factor(left, rows, back), Matrix::new(&g, rows, cols), 0.0);
+        precision.matmul(&mut out, factor(left, rows, back), Matrix::new(&g, rows, cols), |_, _| ());
         g = out;
     }
     if !right.basis.is_empty() {
         let mut out = vec![0.0; g.len()];
-        matmul(&mut out, Matrix::new(&g, rows, cols), factor(right, cols, back).t(), 0.0);
+        precision.matmul(&mut out, Matrix::new(&g, rows, cols), factor(right, cols, back).t(), |_, _| ());
         g = out;
     }
     g

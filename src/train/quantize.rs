@@ -10,33 +10,11 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::net::{floats, with_floats};
-use crate::model::arch::in_first_half;
 
 /// log2 of the smallest scale the tables know; smaller ones cost nothing more.
 pub const LOG2_SCALE_MIN: f32 = -4.0;
 /// log2 of the largest scale the tables know.
 pub const LOG2_SCALE_MAX: f32 = 7.875;
-
-/// Which latents of a tensor an application of the op covers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cover {
-    /// All of them.
-    All,
-    /// The first half of the checkerboard.
-    First,
-    /// The second half.
-    Second,
-}
-
-impl Cover {
-    fn has(self, y: usize, x: usize, c: usize) -> bool {
-        match self {
-            Cover::All => true,
-            Cover::First => in_first_half(y, x, c),
-            Cover::Second => !in_first_half(y, x, c),
-        }
-    }
-}
 
 /// How the rate is estimated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,22 +25,18 @@ pub enum Rounding {
     Hard,
 }
 
-/// Quantises the covered latents.
+/// Quantises latents.
 #[derive(Debug, Clone, Copy)]
 pub struct Quantize {
-    /// Columns of the position grid, to know the checkerboard.
-    pub width: usize,
-    /// Rows of the position grid.
-    pub height: usize,
-    /// Which latents.
-    pub cover: Cover,
+    /// Positions of each picture.
+    pub positions: usize,
     /// How the rate is estimated.
     pub rounding: Rounding,
 }
 
 impl Quantize {
-    /// Returns `(rows, channels + 1)`: the reconstructions, zero where not
-    /// covered, then the position's bits.
+    /// Returns `(rows, channels + 1)`: the reconstructions, then the position's
+    /// bits.
     ///
     /// `y` is `(rows, channels)`, `params` `(rows, 2 * channels)` (means, then
     /// log2 scales), `step_log2` `(batch, channels)`.
@@ -140,6 +114,16 @@ pub fn logistic_cost(a: f32, log2_scale: f32) -> Cost {
     Cost { bits, by_magnitude: by_r * inverse * LOG2_E, by_log2_scale: -(by_r * r + by_h * h) * LN_2 }
 }
 
+/// What `y` is decoded as, given its mean and its step's log2, and how that
+/// grows with the step's log2.
+#[inline(always)]
+pub fn reconstruct(y: f32, mean: f32, step_log2: f32) -> (f32, f32) {
+    let (width, inverse) = (exp2(step_log2), exp2(-step_log2));
+    let v = (y - mean) * inverse;
+    let rounded = v.round_ties_even();
+    (mean + width * rounded, (rounded - v) * width * std::f32::consts::LN_2)
+}
+
 /// A uniform number in -0.5..0.5 for position `index` of stream `seed`
 /// (the finaliser of MurmurHash3).
 #[inline(always)]
@@ -176,19 +160,8 @@ impl Quantize {
         if soft > 0.0 { noisy } else { hard }
     }
 
-    /// Covered channels of a row are every `step`-th from `start`.
-    fn lattice(&self, row: usize) -> (usize, usize) {
-        if self.cover == Cover::All {
-            return (0, 1);
-        }
-        let position = row % (self.height * self.width);
-        let (y, x) = (position / self.width, position % self.width);
-        (usize::from(!self.cover.has(y, x, 0)), 2)
-    }
-
     fn forward(&self, y: &[f32], params: &[f32], step_log2: &[f32], channels: usize) -> Vec<f32> {
         let rows = y.len() / channels;
-        let positions = self.height * self.width;
         let (seed, soft) = self.seeds();
         let mut out = vec![0.0; rows * (channels + 1)];
         let mut bits = vec![0.0f32; channels];
@@ -196,21 +169,14 @@ impl Quantize {
             let r = Row {
                 y: &y[row * channels..][..channels],
                 params: &params[row * 2 * channels..][..2 * channels],
-                step_log2: &step_log2[row / positions * channels..][..channels],
+                step_log2: &step_log2[row / self.positions * channels..][..channels],
             };
-            let (start, step) = self.lattice(row);
             for c in 0..channels {
                 let (mean, t) = (r.params[c], r.step_log2[c]);
                 let v = (r.y[c] - mean) * exp2(-t);
                 let charged = Self::charged(v, seed, (row * channels + c) as u32, soft);
                 bits[c] = logistic_cost(charged.abs(), r.params[channels + c] - t).bits;
                 out[c] = mean + exp2(t) * v.round_ties_even();
-            }
-            if step == 2 {
-                for c in (1 - start..channels).step_by(2) {
-                    bits[c] = 0.0;
-                    out[c] = 0.0;
-                }
             }
             out[channels] = bits.iter().sum();
         }
@@ -227,7 +193,6 @@ impl Quantize {
     ) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
         const LN_2: f32 = std::f32::consts::LN_2;
         let rows = y.len() / channels;
-        let positions = self.height * self.width;
         let (seed, soft) = self.seeds();
         let mut dy = vec![0.0; y.len()];
         let mut dparams = vec![0.0; params.len()];
@@ -235,19 +200,18 @@ impl Quantize {
         for row in 0..rows {
             let y = &y[row * channels..][..channels];
             let (means, scales) = params[row * 2 * channels..][..2 * channels].split_at(channels);
-            let steps = &step_log2[row / positions * channels..][..channels];
+            let steps = &step_log2[row / self.positions * channels..][..channels];
             let (grad, grad_bits) = grad[row * (channels + 1)..][..channels + 1].split_at(channels);
             let grad_bits = grad_bits[0];
             let dy = &mut dy[row * channels..][..channels];
             let (dmeans, dscales) = dparams[row * 2 * channels..][..2 * channels].split_at_mut(channels);
-            let dsteps = &mut dstep[row / positions * channels..][..channels];
-            let (start, step) = self.lattice(row);
+            let dsteps = &mut dstep[row / self.positions * channels..][..channels];
             for c in 0..channels {
-                let on = if step == 1 || (c + start) % 2 == 0 { 1.0 } else { 0.0 };
-                let (grad, grad_bits) = (grad[c] * on, grad_bits * on);
+                let grad = grad[c];
                 let t = steps[c];
-                let (width, inverse) = (exp2(t), exp2(-t));
+                let inverse = exp2(-t);
                 let v = (y[c] - means[c]) * inverse;
+                let (_, by_step) = reconstruct(y[c], means[c], t);
                 let charged = Self::charged(v, seed, (row * channels + c) as u32, soft);
                 let l = scales[c] - t;
                 let cost = logistic_cost(charged.abs(), l);
@@ -259,7 +223,7 @@ impl Quantize {
                 dy[c] = grad + by_v * inverse;
                 dmeans[c] = -by_v * inverse;
                 dscales[c] = by_l;
-                dsteps[c] += grad * (v.round_ties_even() - v) * width * LN_2 - by_v * v * LN_2 - by_l;
+                dsteps[c] += grad * by_step - by_v * v * LN_2 - by_l;
             }
         }
         (dy, dparams, dstep)

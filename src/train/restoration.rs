@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 
 use super::checkpoint::Checkpoint;
 use super::degrade::Example;
-use super::kernels::Geometry;
+use super::kernels::{Geometry, Precision};
 use super::model::{PIXEL_SCALE, SquaredError, initial_params};
 use super::net::{Anchored, Layout, Network};
 use crate::model::restoration::PART;
@@ -28,6 +28,8 @@ pub struct Restoration {
     pub arch: RestorationArch,
     /// Its flat variable, under the name [`PART`].
     pub vars: BTreeMap<String, Var>,
+    /// How its products are computed.
+    pub precision: Precision,
     layers: Arc<Vec<Layer>>,
 }
 
@@ -40,7 +42,8 @@ impl Restoration {
         let last = layout.slots.last().expect("an output layer");
         params[last.weight..][..last.shape.0 * last.shape.1].fill(0.0);
         let var = Var::from_vec(params, layout.len, &Device::Cpu)?;
-        Ok(Restoration { arch, vars: BTreeMap::from([(PART.to_string(), var)]), layers: Arc::new(layers) })
+        let vars = BTreeMap::from([(PART.to_string(), var)]);
+        Ok(Restoration { arch, vars, precision: Precision::Full, layers: Arc::new(layers) })
     }
 
     /// The network with a checkpoint's averaged weights.
@@ -61,8 +64,8 @@ impl Restoration {
         };
         let input = tensor(&|e| &e.input, self.arch.task.inputs())?;
         let target = tensor(&|e| &e.target, self.arch.task.outputs())?;
-        let network =
-            Network { layers: self.layers.clone(), geometry, qualities: Arc::new(vec![ANY; examples.len()]) };
+        let (layers, qualities) = (self.layers.clone(), Arc::new(vec![ANY; examples.len()]));
+        let network = Network { layers, geometry, qualities, precision: self.precision };
         let output = network.apply(&input, self.vars[PART].as_tensor())?;
         let squared = output.apply_op2(&target, SquaredError { batch: geometry.batch })?;
         let samples = (geometry.positions() * self.arch.task.outputs()) as f64;

@@ -15,6 +15,7 @@ use super::config::{Purpose, TrainArgs};
 use super::dataset::{Dataset, Picture, load, picture_files, rng_of};
 use super::degrade::{Degradation, Example, clean, example};
 use super::import::import_restoration;
+use super::kernels::Precision;
 use super::model::numbers;
 use super::net::Layout;
 use super::restoration::Restoration;
@@ -57,7 +58,8 @@ impl RestorationRun {
             Some(folder) => held_out(folder, HELD_OUT.0)?,
             None => Vec::new(),
         };
-        let net = Restoration::new(arch.clone(), args.seed)?;
+        let mut net = Restoration::new(arch.clone(), args.seed)?;
+        net.precision = Precision::fastest();
         let checkpoint = match (Checkpoint::<RestorationArch>::load(&args.run)?, &args.from) {
             (Some(old), _) if old.arch == arch => old,
             (Some(old), _) => {

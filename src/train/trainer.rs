@@ -15,9 +15,10 @@ use serde_json::{Value, json};
 use super::checkpoint::{Checkpoint, Numbers};
 use super::codec_run::CodecRun;
 use super::config::{Purpose, TrainArgs};
+use super::kernels::Precision;
 use super::model::numbers;
 use super::net::Layout;
-use super::optimizer::{Method, Optimizer, Settings, matrices};
+use super::optimizer::{Method, Settings, matrices, pieces};
 use super::restoration_run::RestorationRun;
 use crate::model::Layer;
 
@@ -133,7 +134,8 @@ fn fit<T: Trainee>(
         Method::Adamw => 0.99,
         Method::Soap => 0.95,
     };
-    let settings = Settings { method: args.optimizer, beta1: 0.9, beta2, ema: 0.999 };
+    let precision = Precision::fastest();
+    let settings = Settings { method: args.optimizer, beta1: 0.9, beta2, ema: 0.999, precision };
 
     std::thread::scope(|scope| {
         // Crops are cut on a thread of their own.
@@ -178,36 +180,36 @@ fn fit<T: Trainee>(
 
             let shares: Vec<T::Share> = batches.recv().expect("the loader never ends first");
             let noise = args.seed.wrapping_mul(1_000_003).wrapping_add(step * 64);
-            let brought: Vec<Result<Brought>> = std::thread::scope(|scope| {
-                let threads: Vec<_> = shares
-                    .iter()
-                    .enumerate()
-                    .map(|(i, share)| scope.spawn(move || worker(trainee, share, noise + i as u64)))
-                    .collect();
-                threads.into_iter().map(|t| t.join().expect("workers do not panic")).collect()
-            });
-            let brought = brought.into_iter().collect::<Result<Vec<Brought>>>()?;
+            let brought = shares
+                .par_iter()
+                .with_max_len(1)
+                .enumerate()
+                .map(|(i, share)| worker(trainee, share, noise + i as u64))
+                .collect::<Result<Vec<Brought>>>()?;
             step += 1;
             let lr = args.learning_rate(progress);
             let (grads, norm) = reduce(&brought);
             window.add(brought, norm);
             if norm.is_finite() {
                 let scale = (args.clip / norm).min(1.0) as f32;
-                let vars = trainee.vars();
-                let pairs: Vec<_> = weights.iter_mut().zip(states.iter_mut()).collect();
-                pairs
-                    .into_par_iter()
-                    .map(|((name, w), (_, state))| {
-                        let grad: Vec<f32> = grads[name].iter().map(|g| g * scale).collect();
-                        // The tables are logarithms and have octaves to go.
-                        let (slots, lr) = match layouts.get(name) {
-                            Some(layout) => (&layout.slots[..], lr),
-                            None => (&[][..], TABLE_LR * lr),
-                        };
-                        Optimizer::update(settings, step, state, slots, w, &grad, lr as f32);
-                        set_var(&vars[name], w)
-                    })
-                    .collect::<Result<Vec<()>>>()?;
+                let grads: BTreeMap<&String, Vec<f32>> = grads
+                    .iter()
+                    .map(|(name, grad)| (name, grad.iter().map(|g| g * scale).collect()))
+                    .collect();
+                let mut work = Vec::new();
+                for ((name, w), state) in weights.iter_mut().zip(states.values_mut()) {
+                    // The tables are logarithms and have octaves to go.
+                    let (slots, lr) = match layouts.get(name) {
+                        Some(layout) => (&layout.slots[..], lr),
+                        None => (&[][..], TABLE_LR * lr),
+                    };
+                    work.extend(pieces(settings.method, slots, &grads[name], w, state, lr as f32));
+                }
+                work.sort_by_key(|piece| std::cmp::Reverse(piece.work()));
+                work.into_par_iter().with_max_len(1).for_each(|piece| piece.update(settings, step));
+                for (name, w) in &weights {
+                    set_var(&trainee.vars()[name], w)?;
+                }
             } else {
                 window.skipped += 1;
             }

@@ -135,7 +135,7 @@ fn a_run_grows_more_latents_and_keeps_what_it_knew() {
     // The new latents carry what the old ones could not, before any training.
     let best = |c: &Checkpoint| look(c, folder.path()).pop().unwrap();
     let (before, after) = (best(&old), best(&new));
-    assert!(after.psnr_rgb > before.psnr_rgb + 0.2, "{before:?} {after:?}");
+    assert!(after.psnr_rgb > before.psnr_rgb + 0.1, "{before:?} {after:?}");
 }
 
 #[test]
