@@ -183,16 +183,16 @@ def blend(positions):
 
 
 def read_checkpoint(path):
-    """`(arch, metadata, weights)` of a run of the Rust trainer."""
+    """`(arch, metadata, weights)` of a run: the averaged weights."""
     data = Path(path).read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + length])
     metadata = header.pop("__metadata__")
     weights = {}
     for name, entry in header.items():
-        if name.startswith("weights/"):
+        if name.startswith("ema/"):
             begin, end = entry["data_offsets"]
-            weights[name[8:]] = np.frombuffer(data[8 + length + begin : 8 + length + end], np.float32)
+            weights[name[4:]] = np.frombuffer(data[8 + length + begin : 8 + length + end], np.float32)
     return Arch(*map(int, metadata["arch"].split())), metadata, weights
 
 

@@ -394,14 +394,16 @@ def _latents(
 
 
 @triton.jit
-def _squared_error(decoded, x, coefficients, sums, grad, count, per_crop, B: tl.constexpr):
-    """Sums of squares per crop, and the gradient; `B` divides `per_crop` numbers."""
+def _squared_error(decoded, x, coefficients, sums, grad, count, per_crop, BACKWARD: tl.constexpr, B: tl.constexpr):
+    """Sums of squares per crop, or the gradient; `B` divides `per_crop` numbers."""
     i = tl.program_id(0) * B + tl.arange(0, B)
     mask = i < count
     crop = tl.program_id(0) * B // per_crop
     d = tl.load(decoded + i, mask=mask, other=0) - tl.load(x + i, mask=mask, other=0).to(tl.float32)
-    tl.atomic_add(sums + crop, tl.sum(d * d), sem="relaxed")
-    tl.store(grad + i, (2.0 * tl.load(coefficients + crop * 2 + 1) * d).to(grad.dtype.element_ty), mask=mask)
+    if BACKWARD:
+        tl.store(grad + i, (2.0 * tl.load(coefficients + crop * 2 + 1) * d).to(grad.dtype.element_ty), mask=mask)
+    else:
+        tl.atomic_add(sums + crop, tl.sum(d * d), sem="relaxed")
 
 
 @triton.jit

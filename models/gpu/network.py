@@ -3,6 +3,8 @@
 The order of tensors is the diagram of `src/model/arch.rs`. Nothing here waits
 for the device, so that a whole step can be captured as a CUDA graph.
 """
+import math
+
 import torch
 
 from codec import HALF, PIXEL_SCALE
@@ -32,10 +34,14 @@ class Pass:
 
     `pixels` is `(rows at 1/8, 192)` bf16, `anchored` the parameters' table
     blended for each crop, `coefficients` `(batch, 2)`: what a bit and a unit of
-    squared error weigh; `counter` the step number that seeds the noise."""
+    squared error weigh; `counter` the step number that seeds the noise.
 
-    def __init__(self, parameters, batch, side, pixels, anchored, coefficients, counter, hard):
-        self.p, self.batch, self.hard = parameters, batch, hard
+    A crop whose loss exceeds `limit` pulls no harder than one at the limit. Now
+    and then false colours meet gates that amplify each other, and such a crop's
+    squared error is a million times that of all others."""
+
+    def __init__(self, parameters, batch, side, pixels, anchored, coefficients, counter, hard, limit=math.inf):
+        self.p, self.batch, self.hard, self.limit = parameters, batch, hard, limit
         self.fine, self.grid, self.hyper = side // 8, side // 16, side // 64
         self.x, self.anchored, self.coefficients, self.counter = pixels, anchored, coefficients, counter
         self.danchored = torch.zeros_like(anchored)
@@ -186,14 +192,16 @@ class Pass:
         _, t = self.forward_product(g_s[0], self.y_hat, grid, narrow=False, wide=True)
         wide, half = self.stream(t, grid)
         _, self.synthesised = self.blocks(g_s[1:-1], wide, half, fine)
-        _, decoded = self.forward_product(g_s[-1], self.synthesised, fine, narrow=False, wide=True)
+        _, self.decoded = self.forward_product(g_s[-1], self.synthesised, fine, narrow=False, wide=True)
+        self.squared_error(False, None)
 
-        self.ddecoded = torch.empty_like(self.x)
-        count, block = decoded.numel(), 1024
-        assert count // batch % block == 0
+    def squared_error(self, backward, grad):
+        """Fills `squares`, or `grad` with the gradient of the decoded pixels."""
+        count, block = self.decoded.numel(), 1024
+        assert count // self.batch % block == 0
         _squared_error[(count // block,)](
-            decoded, self.x, self.coefficients, self.squares, self.ddecoded, count, count // batch,
-            B=block, num_warps=4,
+            self.decoded, self.x, self.coefficients, self.squares, grad, count, count // self.batch,
+            BACKWARD=backward, B=block, num_warps=4,
         )
 
     def backward(self):
@@ -202,8 +210,14 @@ class Pass:
         sites = self.p.sites
         fine, grid, hyper = self.fine, self.grid, self.hyper
 
+        weighed = self.coefficients * torch.stack([self.bits, self.squares], 1)
+        loss = weighed.sum(1, keepdim=True) * self.batch
+        self.coefficients = self.coefficients * (self.limit / loss).clamp_max(1.0).nan_to_num(0.0)
+
         g_s = sites["g_s"]
-        g, _ = self.backward_product(g_s[-1], self.synthesised, self.ddecoded, fine)
+        ddecoded = torch.empty_like(self.x)
+        self.squared_error(True, ddecoded)
+        g, _ = self.backward_product(g_s[-1], self.synthesised, ddecoded, fine)
         g = self.blocks_backward(g_s[1:-1], g, fine)
         dy_hat, _ = self.backward_product(g_s[0], self.y_hat, self.coarser(g, grid), grid)
 

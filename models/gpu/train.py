@@ -30,7 +30,12 @@ from soap import BETA1, BETA2, Soap
 
 # Steps whose crops and rates lie in the device's memory at a time.
 CHUNK = 500
-REFRESH = 20
+# Steps between two refreshes of the preconditioners' bases.
+REFRESH = 60
+# A chunk has diverged if half of the crops' losses are more than this many times the usual ones.
+DIVERGED = 1.2
+# A crop's loss is rarely a quarter of this.
+LIMIT = 200.0
 TABLE_RATE = 5.0
 CLIP = 20.0
 VAL_POSITIONS = [0.5, 2.0, 3.5, 5.0, 6.5]
@@ -97,7 +102,7 @@ class Trainer:
         blends = self.blends.index_select(0, self.counter)[0]
         weights = self.weights.index_select(0, self.counter)[0]
         self.p.grad.zero_()
-        p = Pass(self.p, crops, side, self.pixels, blends @ self.p.table, weights, self.total, hard)
+        p = Pass(self.p, crops, side, self.pixels, blends @ self.p.table, weights, self.total, hard, LIMIT)
         p.forward()
         p.backward()
         torch.mm(blends.t(), p.danchored, out=self.p.table_grad)
@@ -137,19 +142,28 @@ class Trainer:
             self.one_step(hard)
         return graph
 
+    def state(self):
+        """What a step changes."""
+        tensors = [self.p.flat, self.p.half, self.soap.ema, self.soap.m, self.soap.v]
+        for group in self.soap.groups:
+            for side in group.sides:
+                tensors += [side.covariance, side.basis]
+        return tensors
+
     def figures(self, steps):
-        """Means over the steps since the last call, for each quarter of the quality axis."""
+        """Means over the steps since the last call: the loss of each place in the
+        batch, the gradient's norm, and bits and decibels for each quarter of the quality axis."""
         bpp, mse = (self.sums / steps).cpu().numpy()
         norm = float(self.norms) / steps
         self.sums.zero_()
         self.norms.zero_()
         lam = lambdas((np.arange(self.crops) + 0.5) / self.crops * 8)
-        loss = float((bpp * lam**-LAMBDA_WEIGHT + mse * lam ** (1 - LAMBDA_WEIGHT)).mean())
+        losses = bpp * lam**-LAMBDA_WEIGHT + mse * lam ** (1 - LAMBDA_WEIGHT)
         quarters = [
             (float(b.mean()), float(10 * np.log10(255**2 / m.mean())))
             for b, m in zip(np.array_split(bpp, 4), np.array_split(mse, 4))
         ]
-        return loss, norm, quarters
+        return losses, norm, quarters
 
     def save(self, path, seconds):
         write_checkpoint(
@@ -189,13 +203,13 @@ class Validation:
 
 
 def rate_at(progress, hard_from, lr):
-    """Warm-up over 0.5 %, constant to a quarter, a cosine to 2 %; then, with
+    """Warm-up over 1.5 %, constant to a quarter, a cosine to 2 %; then, with
     rounded latents, from 15 % towards nothing."""
     if progress >= hard_from:
         return lr * 0.15 * 0.5 * (1 + math.cos(math.pi * (progress - hard_from) / (1 - hard_from)))
     progress /= hard_from
     decay = max(0.0, (progress - 0.25) / 0.75)
-    return lr * min(1.0, 0.02 + progress / 0.005) * (0.51 + 0.49 * math.cos(math.pi * decay))
+    return lr * min(1.0, 0.02 + progress / 0.015) * (0.51 + 0.49 * math.cos(math.pi * decay))
 
 
 def main():
@@ -207,10 +221,10 @@ def main():
     parser.add_argument("--seconds", required=True, type=float, help="from start to end of this process")
     parser.add_argument("--crops", type=int, default=16)
     parser.add_argument("--side", type=int, default=256, choices=[128, 256, 512])
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--lr", type=float, default=5e-4)
     parser.add_argument("--ema", type=float, default=0.9995)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--hard-from", type=float, default=0.88, help="share of the schedule before rounded latents")
+    parser.add_argument("--hard-from", type=float, default=0.88, help="share of the schedule before rounded latents: 1 for none, 0 for nothing else")
     args = parser.parse_args()
     begin = time.monotonic()
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -241,6 +255,8 @@ def main():
     before = float(metadata["seconds"])
     drawn = trainer.chunk(0)
     index, saved = 0, elapsed()
+    # The states after the last two good chunks, the usual loss, and what divergence left of the rate.
+    good, usual, caution = [[tensor.clone() for tensor in trainer.state()]], None, 1.0
     while planned is None or trainer.step < planned:
         # Until a chunk has been timed the end is a guess that only the warm-up sees.
         guess = planned or 200_000
@@ -250,7 +266,8 @@ def main():
             graph, hard = trainer.capture(True), True
             held = trainer.p.of_parts(["g_a", "h_a", "y_step_log2", "z_step_log2"])
             trainer.soap.rates.masked_fill_(held, 0.0)
-        rates = [rate_at((trainer.step + i) / guess, args.hard_from, args.lr) for i in range(steps)]
+            usual = None
+        rates = [caution * rate_at((trainer.step + i) / guess, args.hard_from, args.lr) for i in range(steps)]
         trainer.load_chunk(drawn, np.array(rates))
         start = time.monotonic()
         for i in range(steps):
@@ -260,22 +277,33 @@ def main():
                 trainer.soap.refresh()
         index += 1
         drawn = trainer.chunk(index)
-        loss, norm, quarters = trainer.figures(steps)
+        losses, norm, quarters = trainer.figures(steps)
+        loss = float(losses.mean())
         each = (time.monotonic() - start) / steps
         trainer.step += steps
         # The end is set again and again, as the steps' duration becomes known.
         remaining = args.seconds - elapsed() - 3
         planned = max(trainer.step, trainer.step + int(remaining / each))
-        if not math.isfinite(loss):
-            raise SystemExit(f"the loss is {loss} at step {trainer.step}")
         say(
             f"step {trainer.step} of {planned}  loss {loss:.4f}  |g| {norm:.3f}  lr {rates[-1]:.2e}  "
             f"{1 / each:.0f} steps/s  " + "  ".join(f"{b:.3f} {d:.2f}" for b, d in quarters),
             step=trainer.step, loss=loss, grad_norm=norm, lr=rates[-1], steps_per_second=1 / each, quarters=quarters,
         )
+        # By the median, since an outlier among the crops is no divergence.
+        growth = np.median(losses / (losses if usual is None else usual))
+        if not growth <= DIVERGED:
+            caution *= 0.7
+            say(f"diverged: the weights of two chunks ago again, at {caution:.2f} of the rate")
+            for tensor, kept in zip(trainer.state(), good[0]):
+                tensor.copy_(kept)
+            good = good[:1]
+            continue
+        good = [*good[-1:], [tensor.clone() for tensor in trainer.state()]]
+        usual = losses if usual is None else 0.8 * usual + 0.2 * np.minimum(losses, DIVERGED * usual)
         if elapsed() - saved > 60:
             trainer.save(args.out / "checkpoint.safetensors", before + elapsed())
             saved = elapsed()
+            say(f"validation {validation.run(trainer.soap.ema)}")
     trainer.save(args.out / "checkpoint.safetensors", before + elapsed())
     say(f"validation {validation.run(trainer.soap.ema)}")
 

@@ -2,24 +2,25 @@
 //!
 //! The analysis transform guesses latents that are good for pictures in
 //! general. For the picture at hand, the synthesis transform run backwards tells
-//! what each latent does to it. With the gradient g of the squared error and its
-//! curvature h, moving a symbol by one step d changes the objective by about
+//! what each latent does to it. Every latent has a position `k + f` in steps
+//! from its mean, and in each pass is coded as `k + 1` with a probability p(f),
+//! as `k` otherwise. With the gradient g of the squared error at what was drawn
+//! and its curvature h, the expected objective grows with the position by
 //!
 //! ```text
-//! bits(k + 1) - bits(k) + lambda (g d + h d^2 / 2)
+//! (bits(k + 1) - bits(k) + lambda (g d + h d^2 / 2)) p'(f)
 //! ```
 //!
-//! and where that is negative, the symbol moves. Moves are made many at a time
-//! although each was judged alone; a share of them only, drawn at random, and
-//! against a curvature larger than measured, so that the whole gets better. Then
-//! everything is computed anew; moves that made it worse are taken back, and the
-//! next ones judged with more caution.
+//! where d is a step (where `k + 1` was drawn, h counts the other way), and Adam
+//! walks down that slope. p becomes steeper, and in the end the symbols are those
+//! nearest to the positions; if they are worse than what the analysis transform
+//! gave, nothing changes.
 //!
-//! The idea of optimising the latents of one picture through a frozen decoder is
-//! that of Campos et al. 2019 and of stochastic Gumbel annealing (Yang et al.
-//! 2020); moving symbols instead of relaxing them takes tens of passes where
-//! those take thousands. All of it is done in integers and in plain sums and
-//! products of floats in a fixed order: the result is the same on every machine.
+//! Optimising the latents of one picture through a frozen decoder: Campos et al.
+//! 2019; annealing with this p: stochastic Gumbel annealing (Yang et al. 2020),
+//! which relaxes the symbols instead and takes thousands of passes. All of it is
+//! done in integers and in sums, products, quotients and square roots of floats
+//! in a fixed order: the result is the same on every machine.
 
 use super::latents::{self, Coded, Quantiser, saturate};
 use super::pixels::SYNTHESIS_OUTPUT_BITS;
@@ -28,22 +29,26 @@ use super::tensors;
 use crate::entropy::Costs;
 use crate::error::Result;
 use crate::model::arch::{PIXEL_BLOCK, PIXEL_CHANNELS};
+use crate::model::step::Step;
 use crate::nn::{Source, Tape, Tensor};
 use crate::tile::{Tile, TileGrid};
 
 /// Passes of each effort.
-const PASSES: [usize; 10] = [0, 1, 2, 4, 6, 9, 14, 20, 30, 45];
+const PASSES: [usize; 10] = [0, 6, 8, 14, 22, 35, 55, 90, 150, 240];
 /// The most that a caller can ask for.
 pub(super) const MAX_EFFORT: u8 = PASSES.len() as u8 - 1;
 /// Latent positions around a tile whose pixels the tile's latents reach.
 const HALO: usize = 4;
-/// By how much moves that are made together are worse than one alone, at first.
-/// A pass that fails makes the next one more cautious, one that succeeds less.
-const CAUTION: f32 = 4.0;
+/// How far a position moves in a pass at first, in steps.
+const RATE: f32 = 0.08;
+/// Powers of the odds between two symbols, in the first pass and the last.
+const POWERS: [usize; 2] = [6, 10];
+/// Decay of Adam's first moment in a pass.
+const BETA1: f32 = 0.8;
+/// Decay of Adam's second moment in a pass.
+const BETA2: f32 = 0.97;
 /// Positions on each side over which the measured curvature is averaged.
 const NEARBY: usize = 2;
-/// The share of the worthwhile moves that are made in a pass, in 1/256.
-const MOVED: u32 = 40;
 /// The magnitude of the probe that measures curvature.
 const PROBE: i16 = 1 << 12;
 
@@ -62,15 +67,22 @@ pub(super) struct Scene<'a> {
     pub y_hat: Tensor,
 }
 
-/// A state of the search.
+/// What comes of some symbols.
 struct Look {
-    y: Tensor,
     coded: Vec<Coded>,
     /// The synthesis output less what is wanted.
     errors: Tensor,
     tape: Tape,
     /// Bits plus lambda times the squared error.
     objective: f64,
+}
+
+/// Where a latent stands, and Adam's memory of it.
+#[derive(Clone, Copy)]
+struct Place {
+    /// In the latents' units.
+    value: f32,
+    moments: [f32; 2],
 }
 
 impl Scene<'_> {
@@ -82,25 +94,64 @@ impl Scene<'_> {
             return Ok(y);
         }
         let mut patch = Patch::new(self, &self.grid.tile(index));
-        let mut best = patch.look(self, y, z)?;
-        let curvature = patch.curvature(self, &best.tape)?;
-        let mut gradient = patch.gradient(self, &best)?;
-        let mut caution = CAUTION;
+        let mut look = patch.look(self, &y, z)?;
+        let unrefined = look.objective;
+        let mut places: Vec<Place> =
+            y.data.iter().map(|&v| Place { value: v.into(), moments: [0.0; 2] }).collect();
+        let curvature = patch.curvature(self, &look.tape)?;
+        let mut drawn = y.clone();
         for pass in 0..passes {
-            let moved =
-                self.move_symbols(&best, &gradient, &curvature, caution, (index * passes + pass) as u32);
-            let look = patch.look(self, moved, z)?;
-            if look.objective < best.objective {
-                best = look;
-                caution *= 0.9;
-                if pass + 1 < passes {
-                    gradient = patch.gradient(self, &best)?;
-                }
-            } else {
-                caution *= 1.5;
-            }
+            let annealing = Annealing::new(pass, passes);
+            let seed = (index * passes + pass) as u32;
+            self.draw(&places, &look.coded, |i, f| annealing.draws_next(f, hash(seed, i)), &mut drawn);
+            look = patch.look(self, &drawn, z)?;
+            let gradient = patch.gradient(self, &look)?;
+            self.descend(&mut places, &look.coded, &gradient, &curvature, &annealing);
         }
-        Ok(best.y)
+        self.draw(&places, &look.coded, |_, f| f >= 0.5, &mut drawn);
+        let refined = patch.look(self, &drawn, z)?.objective;
+        Ok(if refined < unrefined { drawn } else { y })
+    }
+
+    /// Sets the coded latents among `to` to symbols next to their places; `next`
+    /// says, by index and fraction, which take the one above.
+    fn draw(&self, places: &[Place], coded: &[Coded], next: impl Fn(u32, f32) -> bool, to: &mut Tensor) {
+        let channels = to.channels;
+        for (i, (to, (place, coded))) in to.data.iter_mut().zip(places.iter().zip(coded)).enumerate() {
+            if coded.bin == 0 {
+                continue;
+            }
+            let step = self.quantiser.steps[i % channels];
+            let (k, f) = fraction(place.value, coded.mean, step);
+            let symbol = k.saturating_add(i16::from(next(i as u32, f)));
+            *to = saturate(i32::from(coded.mean) + step.dequantize(symbol));
+        }
+    }
+
+    /// Moves the places against the gradient of the expected objective.
+    /// `gradient` and `curvature` are those of half the squared error.
+    fn descend(
+        &self,
+        places: &mut [Place],
+        coded: &[Coded],
+        gradient: &[f32],
+        curvature: &[f32],
+        annealing: &Annealing,
+    ) {
+        let lambda = self.lambda();
+        let channels = self.quantiser.steps.len();
+        for (i, (place, coded)) in places.iter_mut().zip(coded).enumerate() {
+            if coded.bin == 0 {
+                continue;
+            }
+            let step = self.quantiser.steps[i % channels];
+            let (k, f) = fraction(place.value, coded.mean, step);
+            let bits = self.costs.bits(coded.bin, k.saturating_add(1)) - self.costs.bits(coded.bin, k);
+            let (d, bend) = (width(step), curvature[i] * width(step));
+            let error = d * (2.0 * gradient[i] + if coded.symbol > k { -bend } else { bend });
+            place.value -=
+                d * annealing.descent((bits + lambda * error) * annealing.slope(f), &mut place.moments);
+        }
     }
 
     /// Lambda for squared errors of the synthesis output: for those of samples,
@@ -109,38 +160,68 @@ impl Scene<'_> {
         let samples = 3.0 * f64::from(1 << (2 * SYNTHESIS_OUTPUT_BITS));
         (self.quantiser.quality.lambda() / samples) as f32
     }
+}
 
-    /// Moves a share of the symbols that are worth it. `gradient` and `curvature`
-    /// are those of half the squared error.
-    fn move_symbols(
-        &self,
-        look: &Look,
-        gradient: &[f32],
-        curvature: &[f32],
-        caution: f32,
-        seed: u32,
-    ) -> Tensor {
-        let (mut y, lambda) = (look.y.clone(), self.lambda());
-        let channels = y.channels;
-        for (i, &Coded { bin, mean, symbol }) in look.coded.iter().enumerate() {
-            if bin == 0 || hash(seed, i as u32) & 0xff >= MOVED {
-                continue;
-            }
-            let step = self.quantiser.steps[i % channels];
-            let (now, bits) = (step.dequantize(symbol), self.costs.bits(bin, symbol));
-            let mut least = 0.0;
-            for to in [symbol.saturating_sub(1), symbol.saturating_add(1)] {
-                let value = step.dequantize(to);
-                let d = (value - now) as f32;
-                let error = 2.0 * gradient[i] * d + caution * curvature[i] * d * d;
-                let change = self.costs.bits(bin, to) - bits + lambda * error;
-                if change < least {
-                    least = change;
-                    y.data[i] = saturate(i32::from(mean) + value);
-                }
-            }
+/// A step in the latents' units.
+fn width(step: Step) -> f32 {
+    step.dequantize(1).max(1) as f32
+}
+
+/// The last symbol at or below a place, and how far on to the next.
+fn fraction(value: f32, mean: i16, step: Step) -> (i16, f32) {
+    let steps = (value - f32::from(mean)) / width(step);
+    let k = steps.floor().clamp(-32_000.0, 32_000.0);
+    (k as i16, (steps - k).clamp(0.0, 1.0))
+}
+
+/// One pass of many.
+struct Annealing {
+    /// How sharply a fraction decides between two symbols: with odds of
+    /// `(f (1 + f) / ((1 - f) (2 - f)))^(power / 2)`.
+    power: usize,
+    /// How far a position moves, in steps.
+    rate: f32,
+    /// What Adam's moments have of their slopes, less than 1 as they start from nothing.
+    filled: [f32; 2],
+}
+
+impl Annealing {
+    fn new(pass: usize, passes: usize) -> Annealing {
+        let [first, last] = POWERS;
+        // Not `powi`, whose last bit depends on the machine.
+        let filled = [BETA1, BETA2].map(|beta| 1.0 - (0..=pass).fold(1.0, |left: f32, _| left * beta));
+        Annealing {
+            power: first + (last + 1 - first) * pass / passes,
+            rate: RATE * (passes - pass) as f32 / passes as f32,
+            filled,
         }
-        y
+    }
+
+    /// p, the probability of the next symbol.
+    fn probability(&self, f: f32) -> f32 {
+        let (up, down) = ((f * (1.0 + f)).sqrt(), ((1.0 - f) * (2.0 - f)).sqrt());
+        let (a, b) = (0..self.power).fold((1.0, 1.0), |(a, b), _| (a * up, b * down));
+        a / (a + b)
+    }
+
+    /// Whether 32 random bits choose the next symbol.
+    fn draws_next(&self, f: f32, bits: u32) -> bool {
+        ((bits >> 8) as f32) < self.probability(f) * (1 << 24) as f32
+    }
+
+    /// The derivative of p, not quite at the ends, where it has none.
+    fn slope(&self, f: f32) -> f32 {
+        let f = f.clamp(0.02, 0.98);
+        let p = self.probability(f);
+        let log_odds = 1.0 / f + 1.0 / (1.0 + f) + 1.0 / (1.0 - f) + 1.0 / (2.0 - f);
+        p * (1.0 - p) * log_odds * 0.5 * self.power as f32
+    }
+
+    /// Adam's step, against `slope`.
+    fn descent(&self, slope: f32, [first, second]: &mut [f32; 2]) -> f32 {
+        *first = BETA1 * *first + (1.0 - BETA1) * slope;
+        *second = BETA2 * *second + (1.0 - BETA2) * slope * slope;
+        self.rate * (*first / self.filled[0]) / ((*second / self.filled[1]).sqrt() + 1e-6)
     }
 }
 
@@ -211,8 +292,8 @@ impl Patch {
     }
 
     /// Codes the tile and measures what comes of it.
-    fn look(&mut self, scene: &Scene<'_>, y: Tensor, z: &Tensor) -> Result<Look> {
-        let (y_hat, coded) = latents::quantise(scene.model, scene.quantiser, &y, z)?;
+    fn look(&mut self, scene: &Scene<'_>, y: &Tensor, z: &Tensor) -> Result<Look> {
+        let (y_hat, coded) = latents::quantise(scene.model, scene.quantiser, y, z)?;
         tensors::paste(&mut self.y_hat, &self.inner, &y_hat);
         let gradient = scene.model.gradient()?;
         let (mut errors, tape) = gradient.forward(&self.y_hat, scene.quantiser.quality);
@@ -220,7 +301,7 @@ impl Patch {
         let squares: u64 = errors.data.iter().map(|&e| u64::from(e.unsigned_abs()).pow(2)).sum();
         let bits: f64 = coded.iter().map(|c| f64::from(scene.costs.bits(c.bin, c.symbol))).sum();
         let objective = bits + f64::from(scene.lambda()) * squares as f64;
-        Ok(Look { y, coded, errors, tape, objective })
+        Ok(Look { coded, errors, tape, objective })
     }
 
     /// Half the derivative of the squared error with respect to each latent.

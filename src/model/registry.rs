@@ -18,6 +18,11 @@ pub struct Embedded {
 /// the default of encoders.
 pub const MODELS: &[Embedded] = &[
     Embedded {
+        id: ModelId([0x0f, 0xb4, 0xf7, 0x36]),
+        name: "default",
+        bytes: include_bytes!("../../models/0fb4f736.aem"),
+    },
+    Embedded {
         id: ModelId([0xc8, 0x84, 0xab, 0xdb]),
         name: "default",
         bytes: include_bytes!("../../models/c884abdb.aem"),
@@ -31,6 +36,11 @@ pub const MODELS: &[Embedded] = &[
         id: ModelId([0x59, 0x60, 0xd9, 0xaf]),
         name: "default",
         bytes: include_bytes!("../../models/5960d9af.aem"),
+    },
+    Embedded {
+        id: ModelId([0xb9, 0x1c, 0x8b, 0x9e]),
+        name: "fast",
+        bytes: include_bytes!("../../models/b91c8b9e.aem"),
     },
     Embedded {
         id: ModelId([0x4a, 0x00, 0x3b, 0x09]),
