@@ -264,8 +264,8 @@ fn a_region_reads_only_the_tiles_it_needs() {
 fn effort_buys_a_better_picture_for_the_bits() {
     let picture = image::open("testdata/images/parrot-256x256.png").unwrap();
     // The better a model's encoder, the less is left to find: what one of 3 blocks and
-    // one of 6 leave at quality 50 and above, and whether one pass may lose a little,
-    // since a move is judged without what it does to later predictions.
+    // one of 6 leave at quality 50 and above, and whether eight passes may lose a little
+    // where hyper-latents and headers count. Eight passes may also find nothing.
     let models = [("5960d9af", 0.995, 1.0), ("2e4cf53e", 0.998, 1.001)];
     for (quality, (id, promised, slack)) in
         [10.0, 50.0, 90.0].into_iter().flat_map(|q| models.map(|m| (q, m)))
@@ -285,7 +285,7 @@ fn effort_buys_a_better_picture_for_the_bits() {
         // Few symbols are worth a move at the lowest rates.
         let promised = if quality < 50.0 { 0.999 } else { promised };
         assert!(
-            some < slack * none && more <= some && more < promised * none,
+            some <= slack * none && more <= some && more < promised * none,
             "{id} {quality}: {none}, {some}, {more}"
         );
     }
