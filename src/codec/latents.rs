@@ -22,8 +22,8 @@ pub(super) struct Quantiser {
     pub(super) quality: QualityIndex,
     /// Of each latent channel.
     pub(super) steps: Vec<Step>,
-    /// Of each latent channel, see [`bin_start`].
-    bin_starts: Vec<i16>,
+    /// Of the even latent channels and of the odd ones, see [`bin_start`].
+    bin_starts: [Vec<i16>; 2],
     hyper_latents: Vec<HyperChannel>,
 }
 
@@ -42,7 +42,9 @@ impl Quantiser {
         Quantiser {
             quality,
             steps: latents.iter().map(|&log2| Step::from_log2(log2)).collect(),
-            bin_starts: latents.iter().map(|&log2| bin_start(log2)).collect(),
+            bin_starts: [0, 1].map(|start| {
+                latents.iter().skip(start).step_by(2).map(|&log2| bin_start(log2)).collect()
+            }),
             hyper_latents: steps
                 .zip(scales)
                 .map(|(step, scale)| HyperChannel {
@@ -126,7 +128,7 @@ impl Source for Known<'_> {
 }
 
 /// Visits the latents of one half in row `y`. `predictions` holds, at each
-/// position, the means of all channels, then the log2 of their scales.
+/// position, the means of its channels in that half, then the log2 of their scales.
 fn walk_row(
     first: bool,
     y: usize,
@@ -136,45 +138,48 @@ fn walk_row(
     symbols: &mut impl Symbols,
 ) {
     let m = quantiser.steps.len();
+    let half = m.div_ceil(2);
     let stride = y_hat.width * m;
     let row = &mut y_hat.data[y * stride..][..stride];
-    let positions = row.chunks_exact_mut(m).zip(predictions.chunks_exact(2 * m));
-    let (mut bins, mut coded, mut values) = (vec![0; m], vec![0u16; m], vec![0; m]);
+    let positions = row.chunks_exact_mut(m).zip(predictions.chunks_exact(2 * half));
+    let (mut bins, mut coded, mut values) = (vec![0; half], vec![0u16; half], vec![0; half]);
     for (x, (y_hat, prediction)) in positions.enumerate() {
-        let (means, scales) = prediction.split_at(m);
+        let (means, scales) = prediction.split_at(half);
         let start = usize::from(in_first_half(y, x, 0) != first);
         // What comes next is in loops that do one thing each: the bins, the
         // channels that hold a symbol, the symbols, the values they stand for.
-        for ((bin, &scale), &least) in bins.iter_mut().zip(scales).zip(&quantiser.bin_starts) {
+        for ((bin, &scale), &least) in bins.iter_mut().zip(scales).zip(&quantiser.bin_starts[start]) {
             *bin = scale_bin(scale, least);
         }
         let mut count = 0;
-        for (c, pair) in (start..m).step_by(2).zip(bins[start..].chunks(2)) {
-            coded[count] = c as u16;
-            count += usize::from(pair[0] != 0);
+        for (i, &bin) in bins[..(m - start).div_ceil(2)].iter().enumerate() {
+            coded[count] = i as u16;
+            count += usize::from(bin != 0);
         }
         let coded = &coded[..count];
         let index = y * stride + x * m;
-        for (&c, value) in coded.iter().zip(&mut values) {
-            let c = usize::from(c);
-            *value = symbols.latent(index + c, quantiser.steps[c], bins[c], means[c]);
+        for (&i, value) in coded.iter().zip(&mut values) {
+            let i = usize::from(i);
+            let c = start + 2 * i;
+            *value = symbols.latent(index + c, quantiser.steps[c], bins[i], means[i]);
         }
-        copy_half(y_hat, means, start);
-        for (&c, &value) in coded.iter().zip(&values) {
-            let (step, y) = (quantiser.steps[usize::from(c)], &mut y_hat[usize::from(c)]);
-            *y = saturate(i32::from(*y) + step.dequantize(value));
+        set_half(y_hat, means, start);
+        for (&i, &value) in coded.iter().zip(&values) {
+            let c = start + 2 * usize::from(i);
+            y_hat[c] = saturate(i32::from(y_hat[c]) + quantiser.steps[c].dequantize(value));
         }
     }
 }
 
-/// Copies every other value from `start`, 0 or 1, on.
-fn copy_half(to: &mut [i16], from: &[i16], start: usize) {
-    const LANES: usize = 16;
-    let mask: [i16; LANES] = std::array::from_fn(|i| if i % 2 == start { -1 } else { 0 });
-    for (to, from) in to.chunks_mut(LANES).zip(from.chunks(LANES)) {
-        for ((to, &from), &mask) in to.iter_mut().zip(from).zip(&mask) {
-            *to = (*to & !mask) | (from & mask);
-        }
+/// Sets every other value from `start`, 0 or 1, on.
+fn set_half(to: &mut [i16], from: &[i16], start: usize) {
+    let (pairs, last) = to.as_chunks_mut::<2>();
+    // Whole pairs are stored, which the compiler does with registers.
+    if start == 0 {
+        pairs.iter_mut().zip(from).for_each(|(pair, &from)| *pair = [from, pair[1]]);
+        last.iter_mut().zip(from.last()).for_each(|(to, &from)| *to = from);
+    } else {
+        pairs.iter_mut().zip(from).for_each(|(pair, &from)| *pair = [pair[0], from]);
     }
 }
 

@@ -42,13 +42,19 @@ impl PreparedModel {
         &self.model
     }
 
-    /// One of the networks.
+    /// One of the networks; those that predict latents, each position's half of them.
     pub(super) fn network(&self, part: Part) -> Result<&Network> {
         let cell = &self.networks[part as usize];
         if let Some(network) = cell.get() {
             return Ok(network);
         }
-        let network = Network::new(&self.model.networks[part as usize], self.level)?;
+        let network = &self.model.networks[part as usize];
+        let network = match part {
+            // In the order of `in_first_half`.
+            Part::Prior => Network::alternating(network, self.level, 0)?,
+            Part::Context => Network::alternating(network, self.level, 1)?,
+            _ => Network::new(network, self.level)?,
+        };
         Ok(cell.get_or_init(|| network))
     }
 

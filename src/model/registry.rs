@@ -16,7 +16,7 @@ pub struct Embedded {
 
 /// Every model of this build, of each name the newest first; the first of all is
 /// the default of encoders.
-pub const MODELS: &[Embedded] = &[
+pub static MODELS: &[Embedded] = &[
     Embedded {
         id: ModelId([0x0f, 0xb4, 0xf7, 0x36]),
         name: "default",
@@ -55,7 +55,7 @@ pub const MODELS: &[Embedded] = &[
 ];
 
 /// The models that restore pictures, at most one for each task, which is its name.
-pub const RESTORERS: &[Embedded] = &[
+pub static RESTORERS: &[Embedded] = &[
     Embedded {
         id: ModelId([0x04, 0xb7, 0xb6, 0xaa]),
         name: "denoise",

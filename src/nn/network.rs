@@ -38,6 +38,29 @@ impl Network {
         Ok(Network { ops: plan(network)?, kernel })
     }
 
+    /// Prepares a network that ends in means, then log2 scales of as many
+    /// channels, where a position wants only every other channel's: from channel
+    /// `start` (0 or 1) on where row plus column is even, from the other one on
+    /// elsewhere. It gives the means of those, then their scales; where there is
+    /// an odd number of channels, the shorter half ends in zeros.
+    pub fn alternating(network: &IntegerNetwork, level: Level, start: usize) -> Result<Network> {
+        let mut prepared = Network::new(network, level)?;
+        let Some(Op { step: Step::Pointwise(whole), add: None }) = prepared.ops.pop() else {
+            return Err(Error::Model("predictions that no pointwise layer makes".into()));
+        };
+        let channels = whole.outputs / 2;
+        let layer = |start: usize| {
+            let half = |first: usize| {
+                (0..channels.div_ceil(2))
+                    .map(move |i| start + 2 * i)
+                    .map(move |c| (c < channels).then_some(first + c))
+            };
+            whole.select(&half(0).chain(half(channels)).collect::<Vec<_>>())
+        };
+        prepared.ops.push(Op { step: Step::Alternating([layer(start), layer(1 - start)]), add: None });
+        Ok(prepared)
+    }
+
     /// What the network makes of `input` at a quality. The result depends on
     /// neither the level nor the number of threads.
     ///
@@ -174,7 +197,7 @@ impl Network {
             let [height, width, channels] = sizes[sizes.len() - 1];
             let expect = |read: usize| assert_eq!(channels, read, "channels of {}", op.step.name());
             sizes.push(match &op.step {
-                Step::Pointwise(layer) => {
+                Step::Pointwise(layer) | Step::Alternating([layer, _]) => {
                     expect(layer.inputs);
                     [height, width, layer.outputs]
                 }

@@ -18,6 +18,9 @@ const MAX_SHIFT: u8 = 30;
 pub enum Step {
     /// A 1x1 layer and the activation behind it.
     Pointwise(Pointwise),
+    /// A 1x1 layer of which each position needs half of the outputs: the first
+    /// holds those of the positions where row plus column is even.
+    Alternating([Pointwise; 2]),
     /// A depthwise layer and the activation behind it.
     Depthwise(Depthwise),
     /// A leaky ReLU that follows nothing it could be fused with.
@@ -45,14 +48,18 @@ impl Step {
             Step::Depthwise(_) => rows.start.saturating_sub(1)..rows.end.saturating_add(1).min(height),
             Step::Unshuffle => 2 * rows.start..2 * rows.end,
             Step::Shuffle => rows.start / 2..rows.end.div_ceil(2),
-            Step::Pointwise(_) | Step::LeakyRelu | Step::Gate { .. } | Step::Copy => rows,
+            Step::Pointwise(_)
+            | Step::Alternating(_)
+            | Step::LeakyRelu
+            | Step::Gate { .. }
+            | Step::Copy => rows,
         }
     }
 
     /// For messages.
     pub fn name(&self) -> &'static str {
         match self {
-            Step::Pointwise(_) => "a pointwise layer",
+            Step::Pointwise(_) | Step::Alternating(_) => "a pointwise layer",
             Step::Depthwise(_) => "a depthwise layer",
             Step::LeakyRelu => "a leaky ReLU",
             Step::Gate { .. } => "a gate",

@@ -26,7 +26,7 @@ const CHUNK: usize = 8 * TILE;
 pub struct Stream<'a> {
     ops: &'a [Op],
     kernel: &'a dyn Kernel,
-    /// Of each step that is a pointwise layer, see [`Pointwise::offsets`].
+    /// Of each step that has pointwise layers, see [`Pointwise::offsets`].
     offsets: Vec<Vec<Lanes<i32>>>,
     /// The tensors between the steps, the input first and the output last.
     tensors: Vec<Rows>,
@@ -86,6 +86,7 @@ impl<'a> Stream<'a> {
             .collect();
         let offsets = ops.iter().map(|op| match &op.step {
             Step::Pointwise(layer) => layer.offsets(quality),
+            Step::Alternating(layers) => layers.iter().flat_map(|layer| layer.offsets(quality)).collect(),
             _ => Vec::new(),
         });
         let outside = vec![0; tensors.iter().map(Rows::stride).max().unwrap_or(0)];
@@ -185,12 +186,15 @@ impl<'a> Stream<'a> {
         if let Step::Pointwise(layer) = &op.step {
             return pointwise(self.kernel, layer, &self.offsets[index], (x, add, y), rows);
         }
+        if let Step::Alternating(layers) = &op.step {
+            return alternating(self.kernel, layers, &self.offsets[index], (x, y), rows);
+        }
         let channels = x.size[2];
         for row in rows {
             let at = y.at(row, &columns);
             let out = &mut y.data[at];
             match op.step {
-                Step::Pointwise(_) => unreachable!("handled above"),
+                Step::Pointwise(_) | Step::Alternating(_) => unreachable!("handled above"),
                 Step::Depthwise(ref layer) => {
                     let read = columns.start.saturating_sub(1)..(columns.end + 1).min(x.size[1]);
                     let outside = &self.outside[..read.len() * channels];
@@ -288,6 +292,34 @@ fn pointwise(
     }
 }
 
+/// Two pointwise layers on rows of a tensor, each at every other position.
+fn alternating(
+    kernel: &dyn Kernel,
+    layers: &[Pointwise; 2],
+    offsets: &[Lanes<i32>],
+    (x, y): (&Rows, &mut Rows),
+    rows: Range<usize>,
+) {
+    let columns = y.columns.clone();
+    let (mut gathered, mut computed) = (Vec::new(), Vec::new());
+    for row in rows {
+        for (parity, (layer, offsets)) in layers.iter().zip(offsets.chunks(layers[0].blocks())).enumerate() {
+            let first = (row + columns.start + parity) % 2;
+            gathered.clear();
+            let positions = x.row(row, &columns).chunks_exact(layer.inputs);
+            positions.skip(first).step_by(2).for_each(|x| gathered.extend_from_slice(x));
+            computed.resize(gathered.len() / layer.inputs * layer.outputs, 0);
+            let chunks = gathered.chunks(CHUNK * layer.inputs);
+            for (x, output) in chunks.zip(computed.chunks_mut(CHUNK * layer.outputs)) {
+                pointwise_chunk(kernel, layer, offsets, x, None, output);
+            }
+            let at = y.at(row, &columns);
+            let positions = y.data[at].chunks_exact_mut(layer.outputs).skip(first).step_by(2);
+            positions.zip(computed.chunks_exact(layer.outputs)).for_each(|(y, out)| y.copy_from_slice(out));
+        }
+    }
+}
+
 /// A pointwise layer on the positions that `output` has room for. Blocks of
 /// weights are the outer loop: one block fits the first-level cache.
 fn pointwise_chunk(
@@ -315,7 +347,7 @@ fn pointwise_chunk(
             let acc = &mut acc[..output.len() / outputs];
             let x = &x[tile * TILE * inputs..][..acc.len() * inputs];
             let add = add.map(|add| &add[tile * TILE * outputs..][..output.len()]);
-            kernel.accumulate(weights, inputs, x, acc);
+            kernel.accumulate(weights, inputs, x, acc, epilogue.lanes());
             kernel.finish(acc, &epilogue, add, output);
         }
     }

@@ -2,6 +2,7 @@
 
 use super::requant::{Gate, rounding};
 use crate::model::QualityIndex;
+use crate::model::quality::ANCHORS;
 
 /// Outputs that a kernel computes at once: two AVX-512 registers of i32.
 pub const LANES: usize = 32;
@@ -83,6 +84,37 @@ impl Pointwise {
         packed
     }
 
+    /// The layer of some of this one's outputs, zero where there is to be none.
+    /// Panics before a gate.
+    pub fn select(&self, outputs: &[Option<usize>]) -> Pointwise {
+        assert!(!matches!(self.activation, Activation::Gate(_)), "half of a gate's factors");
+        let pairs = self.inputs.div_ceil(2);
+        let width = self.biases.len() / ANCHORS;
+        let biases = |anchor: usize| {
+            outputs.iter().map(move |output| output.map_or(0, |o| self.biases[anchor * width + o]))
+        };
+        let blocks = outputs.len().div_ceil(LANES);
+        let mut selected = Pointwise {
+            inputs: self.inputs,
+            outputs: outputs.len(),
+            activation: self.activation,
+            weights: vec![WeightPair([[0; 2]; LANES]); blocks * pairs],
+            shifts: vec![Lanes([0; LANES]); blocks],
+            biases: (0..ANCHORS).flat_map(biases).collect(),
+        };
+        for (to, from) in outputs.iter().enumerate() {
+            let Some(from) = from else { continue };
+            let (to_block, to_lane) = (to / LANES, to % LANES);
+            let (from_block, from_lane) = (from / LANES, from % LANES);
+            selected.shifts[to_block].0[to_lane] = self.shifts[from_block].0[from_lane];
+            let packed = &mut selected.weights[to_block * pairs..][..pairs];
+            for (to, from) in packed.iter_mut().zip(self.weights(from_block)) {
+                to.0[to_lane] = from.0[from_lane];
+            }
+        }
+        selected
+    }
+
     /// Stored channels per block.
     pub fn block_width(&self) -> usize {
         match self.activation {
@@ -109,7 +141,7 @@ impl Pointwise {
 
     /// Each block's biases at a quality, with the rounding term added.
     pub fn offsets(&self, quality: QualityIndex) -> Vec<Lanes<i32>> {
-        let width = self.biases.len() / crate::model::quality::ANCHORS;
+        let width = self.biases.len() / ANCHORS;
         let biases = quality.lerp(&self.biases, width);
         (0..self.blocks())
             .map(|block| {

@@ -6,7 +6,8 @@ use std::arch::x86_64::*;
 
 use super::{Accumulators, Epilogue, Kernel, assert_tile, scalar};
 use crate::model::layer::LEAKY_SHIFT;
-use crate::nn::weights::{Depthwise, WeightPair};
+use crate::nn::requant::Gate;
+use crate::nn::weights::{Activation, Depthwise, Lanes, WeightPair};
 
 /// Proof that this processor has AVX2.
 #[derive(Debug)]
@@ -21,10 +22,17 @@ impl Avx2 {
 }
 
 impl Kernel for Avx2 {
-    fn accumulate(&self, weights: &[WeightPair], inputs: usize, x: &[i16], acc: &mut [Accumulators]) {
+    fn accumulate(
+        &self,
+        weights: &[WeightPair],
+        inputs: usize,
+        x: &[i16],
+        acc: &mut [Accumulators],
+        lanes: usize,
+    ) {
         assert_tile(weights, inputs, x, acc);
         // SAFETY: `self` proves the feature, `assert_tile` the lengths.
-        unsafe { tiles(weights, inputs, x, acc) }
+        unsafe { tiles(weights, inputs, x, acc, lanes) }
     }
 
     fn finish(&self, acc: &[Accumulators], epilogue: &Epilogue<'_>, add: Option<&[i16]>, output: &mut [i16]) {
@@ -44,7 +52,13 @@ impl Kernel for Avx2 {
 ///
 /// The lengths must satisfy [`assert_tile`].
 #[target_feature(enable = "avx2")]
-unsafe fn tiles(weights: &[WeightPair], inputs: usize, x: &[i16], acc: &mut [Accumulators]) {
+unsafe fn tiles(
+    weights: &[WeightPair],
+    inputs: usize,
+    x: &[i16],
+    acc: &mut [Accumulators],
+    lanes: usize,
+) {
     let (mut x, mut acc) = (x, acc);
     while !acc.is_empty() {
         let step = match acc.len() {
@@ -53,7 +67,7 @@ unsafe fn tiles(weights: &[WeightPair], inputs: usize, x: &[i16], acc: &mut [Acc
             _ => 1,
         };
         let (now, later) = acc.split_at_mut(step);
-        for half in 0..2 {
+        for half in 0..lanes.div_ceil(WIDTH) {
             // SAFETY: `x` and `now` have `step` positions, as the caller promised.
             unsafe {
                 match step {
@@ -115,12 +129,83 @@ unsafe fn tile<const P: usize>(
     }
 }
 
+/// See [`Kernel::finish`]: whole registers here, what is left in the scalar loop.
 #[target_feature(enable = "avx2")]
 fn finish(acc: &[Accumulators], epilogue: &Epilogue<'_>, add: Option<&[i16]>, output: &mut [i16]) {
-    scalar::finish(acc, epilogue, add, output);
+    if !epilogue.count.is_multiple_of(WIDTH) {
+        return scalar::finish(acc, epilogue, add, output);
+    }
+    let halves = [0, 1].map(|half| Requant::new(epilogue, half));
+    for (position, acc) in acc.iter().enumerate() {
+        for half in 0..epilogue.count / WIDTH {
+            let value = match epilogue.activation {
+                Activation::None => halves[half].apply(acc, half),
+                Activation::LeakyRelu => leaky_relu(halves[half].apply(acc, half)),
+                Activation::Gate(by) => gate(by, halves[0].apply(acc, 0), halves[1].apply(acc, 1)),
+            };
+            let at = position * epilogue.stride + epilogue.channel + half * WIDTH;
+            let sum = add.map_or(value, |add| _mm256_adds_epi16(load(&add[at..]), value));
+            store(&mut output[at..], sum);
+        }
+    }
 }
 
-/// Channels of a depthwise layer in one register.
+/// What turns half of a block's accumulators into 16 values of i16.
+struct Requant {
+    offsets: [__m256i; 2],
+    shifts: [__m256i; 2],
+}
+
+impl Requant {
+    #[target_feature(enable = "avx2")]
+    fn new(epilogue: &Epilogue<'_>, half: usize) -> Requant {
+        Requant { offsets: load_half(epilogue.offsets, half), shifts: load_half(epilogue.shifts, half) }
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn apply(&self, acc: &Accumulators, half: usize) -> __m256i {
+        let [a, b] = load_half(acc, half);
+        let a = _mm256_srav_epi32(_mm256_add_epi32(a, self.offsets[0]), self.shifts[0]);
+        let b = _mm256_srav_epi32(_mm256_add_epi32(b, self.offsets[1]), self.shifts[1]);
+        // Packing interleaves the quarters of its operands.
+        _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(a, b))
+    }
+}
+
+/// [`crate::nn::requant::leaky_relu`] of 16 values.
+#[target_feature(enable = "avx2")]
+fn leaky_relu(x: __m256i) -> __m256i {
+    _mm256_max_epi16(x, _mm256_srai_epi16::<{ LEAKY_SHIFT as i32 }>(x))
+}
+
+/// [`Gate::apply`] to 16 pairs of values.
+#[target_feature(enable = "avx2")]
+fn gate(gate: Gate, x: __m256i, by: __m256i) -> __m256i {
+    let limit = _mm256_set1_epi16(gate.limit);
+    let by = _mm256_max_epi16(by, _mm256_sub_epi16(_mm256_setzero_si256(), limit));
+    let by = _mm256_min_epi16(by, limit);
+    let (low, high) = (_mm256_mullo_epi16(x, by), _mm256_mulhi_epi16(x, by));
+    let shift = _mm_cvtsi32_si128(gate.shift as i32);
+    let rounding = _mm256_set1_epi32(1 << ((gate.shift - 1) & 31));
+    let narrow = |product: __m256i| _mm256_sra_epi32(_mm256_add_epi32(product, rounding), shift);
+    let products = [_mm256_unpacklo_epi16(low, high), _mm256_unpackhi_epi16(low, high)];
+    _mm256_packs_epi32(narrow(products[0]), narrow(products[1]))
+}
+
+/// Half of a block's lanes.
+#[target_feature(enable = "avx2")]
+fn load_half<T>(lanes: &Lanes<T>, half: usize) -> [__m256i; 2] {
+    const { assert!(size_of::<T>() == 4) };
+    let half: &[T; WIDTH] = lanes.0[half * WIDTH..][..WIDTH].try_into().unwrap();
+    // SAFETY: the array is two registers long.
+    unsafe {
+        let half = half.as_ptr().cast::<__m256i>();
+        [_mm256_loadu_si256(half), _mm256_loadu_si256(half.add(1))]
+    }
+}
+
+/// Values of i16 in one register: channels of a depthwise layer, half of the
+/// lanes of a block.
 const WIDTH: usize = 16;
 
 /// A register of i16 pairs: the low and the high half of what interleaving two
@@ -145,6 +230,13 @@ fn load(values: &[i16]) -> __m256i {
     let values: &[i16; WIDTH] = values[..WIDTH].try_into().unwrap();
     // SAFETY: the array is one register long.
     unsafe { _mm256_loadu_si256(values.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx2")]
+fn store(values: &mut [i16], register: __m256i) {
+    let values: &mut [i16; WIDTH] = (&mut values[..WIDTH]).try_into().unwrap();
+    // SAFETY: the array is one register long.
+    unsafe { _mm256_storeu_si256(values.as_mut_ptr().cast(), register) };
 }
 
 /// 16 values of i32 in the order of [`Pairs`].
@@ -194,12 +286,9 @@ pub fn depthwise_row(layer: &Depthwise, rows: [&[i16]; 3], before: usize, start:
                 _mm256_srav_epi32(acc[1], shifts[1]),
             );
             if layer.leaky {
-                y = _mm256_max_epi16(y, _mm256_srai_epi16::<{ LEAKY_SHIFT as i32 }>(y));
+                y = leaky_relu(y);
             }
-            let output: &mut [i16; WIDTH] =
-                (&mut output[x * channels + first..][..WIDTH]).try_into().unwrap();
-            // SAFETY: the array is one register long.
-            unsafe { _mm256_storeu_si256(output.as_mut_ptr().cast(), y) };
+            store(&mut output[x * channels + first..], y);
             (left, middle) = (middle, right);
         }
     }

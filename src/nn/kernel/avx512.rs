@@ -25,7 +25,14 @@ impl Avx512 {
 }
 
 impl Kernel for Avx512 {
-    fn accumulate(&self, weights: &[WeightPair], inputs: usize, x: &[i16], acc: &mut [Accumulators]) {
+    fn accumulate(
+        &self,
+        weights: &[WeightPair],
+        inputs: usize,
+        x: &[i16],
+        acc: &mut [Accumulators],
+        lanes: usize,
+    ) {
         assert_tile(weights, inputs, x, acc);
         // With the row length known to the compiler every address is a constant
         // away from one register; a row length in a register costs a quarter of
@@ -33,17 +40,17 @@ impl Kernel for Avx512 {
         // SAFETY: `self` proves the features, `assert_tile` the lengths.
         unsafe {
             match inputs {
-                48 => tiles::<48>(weights, inputs, x, acc),
-                64 => tiles::<64>(weights, inputs, x, acc),
-                80 => tiles::<80>(weights, inputs, x, acc),
-                96 => tiles::<96>(weights, inputs, x, acc),
-                128 => tiles::<128>(weights, inputs, x, acc),
-                192 => tiles::<192>(weights, inputs, x, acc),
-                256 => tiles::<256>(weights, inputs, x, acc),
-                304 => tiles::<304>(weights, inputs, x, acc),
-                384 => tiles::<384>(weights, inputs, x, acc),
-                512 => tiles::<512>(weights, inputs, x, acc),
-                _ => tiles::<0>(weights, inputs, x, acc),
+                48 => tiles::<48>(weights, inputs, x, acc, lanes),
+                64 => tiles::<64>(weights, inputs, x, acc, lanes),
+                80 => tiles::<80>(weights, inputs, x, acc, lanes),
+                96 => tiles::<96>(weights, inputs, x, acc, lanes),
+                128 => tiles::<128>(weights, inputs, x, acc, lanes),
+                192 => tiles::<192>(weights, inputs, x, acc, lanes),
+                256 => tiles::<256>(weights, inputs, x, acc, lanes),
+                304 => tiles::<304>(weights, inputs, x, acc, lanes),
+                384 => tiles::<384>(weights, inputs, x, acc, lanes),
+                512 => tiles::<512>(weights, inputs, x, acc, lanes),
+                _ => tiles::<0>(weights, inputs, x, acc, lanes),
             }
         }
     }
@@ -65,7 +72,13 @@ impl Kernel for Avx512 {
 ///
 /// The lengths must satisfy [`assert_tile`], and `K` be `inputs` or 0.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn tiles<const K: usize>(weights: &[WeightPair], inputs: usize, x: &[i16], acc: &mut [Accumulators]) {
+unsafe fn tiles<const K: usize>(
+    weights: &[WeightPair],
+    inputs: usize,
+    x: &[i16],
+    acc: &mut [Accumulators],
+    lanes: usize,
+) {
     let (mut x, mut acc) = (x, acc);
     while !acc.is_empty() {
         let step = match acc.len() {
@@ -76,42 +89,47 @@ unsafe fn tiles<const K: usize>(weights: &[WeightPair], inputs: usize, x: &[i16]
         let (now, later) = acc.split_at_mut(step);
         // SAFETY: `x` and `now` have `step` positions, as the caller promised.
         unsafe {
-            match step {
-                TILE => tile::<K, TILE>(weights, inputs, x, now),
-                4 => tile::<K, 4>(weights, inputs, x, now),
-                _ => tile::<K, 1>(weights, inputs, x, now),
+            match (step, lanes) {
+                (TILE, 17..) => tile::<K, TILE, 2>(weights, inputs, x, now),
+                (4, 17..) => tile::<K, 4, 2>(weights, inputs, x, now),
+                (_, 17..) => tile::<K, 1, 2>(weights, inputs, x, now),
+                (TILE, _) => tile::<K, TILE, 1>(weights, inputs, x, now),
+                (4, _) => tile::<K, 4, 1>(weights, inputs, x, now),
+                _ => tile::<K, 1, 1>(weights, inputs, x, now),
             }
         }
         (x, acc) = (&x[step * inputs..], later);
     }
 }
 
-/// `P` positions.
+/// `P` positions and the first `R` registers of their lanes.
 ///
 /// # Safety
 ///
 /// `weights` must hold `inputs.div_ceil(2)` entries, `x` at least `P * inputs`
-/// values, `acc` be `P` long, and `K` be `inputs` or 0.
+/// values, `acc` be `P` long, `R` be 1 or 2, and `K` be `inputs` or 0.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn tile<const K: usize, const P: usize>(
+unsafe fn tile<const K: usize, const P: usize, const R: usize>(
     weights: &[WeightPair],
     inputs: usize,
     x: &[i16],
     acc: &mut [Accumulators],
 ) {
     let inputs = if K == 0 { inputs } else { K };
-    let mut sums = [[_mm512_setzero_si512(); 2]; P];
-    let multiply = |sums: &mut [[__m512i; 2]; P], pair: usize, read: &dyn Fn(usize) -> i32| {
-        // SAFETY: callers pass a `pair` below `inputs.div_ceil(2)`, and an entry
-        // is two aligned registers long.
-        let weights = unsafe {
-            let weights = weights.as_ptr().add(pair).cast::<__m512i>();
-            [_mm512_load_si512(weights), _mm512_load_si512(weights.add(1))]
-        };
+    let mut sums = [[_mm512_setzero_si512(); R]; P];
+    let multiply = |sums: &mut [[__m512i; R]; P], pair: usize, read: &dyn Fn(usize) -> i32| {
+        let mut loaded = [_mm512_setzero_si512(); R];
+        for (register, loaded) in loaded.iter_mut().enumerate() {
+            // SAFETY: callers pass a `pair` below `inputs.div_ceil(2)`, and an entry
+            // is two aligned registers long.
+            let weights = unsafe { weights.as_ptr().add(pair).cast::<__m512i>().add(register) };
+            *loaded = unsafe { _mm512_load_si512(weights) };
+        }
         for (position, sums) in sums.iter_mut().enumerate() {
             let x = _mm512_set1_epi32(read(position));
-            sums[0] = _mm512_dpwssd_epi32(sums[0], weights[0], x);
-            sums[1] = _mm512_dpwssd_epi32(sums[1], weights[1], x);
+            for (sum, weights) in sums.iter_mut().zip(loaded) {
+                *sum = _mm512_dpwssd_epi32(*sum, weights, x);
+            }
         }
     };
     for pair in 0..inputs / 2 {
@@ -127,8 +145,9 @@ unsafe fn tile<const K: usize, const P: usize>(
         // SAFETY: `Accumulators` is two aligned registers.
         unsafe {
             let acc = acc.0.as_mut_ptr().cast::<__m512i>();
-            _mm512_store_si512(acc, sums[0]);
-            _mm512_store_si512(acc.add(1), sums[1]);
+            for (register, sum) in sums.into_iter().enumerate() {
+                _mm512_store_si512(acc.add(register), sum);
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ mod scalar;
 mod simd128;
 
 use super::level::Level;
-use super::weights::{Activation, Depthwise, Lanes, WeightPair};
+use super::weights::{Activation, Depthwise, LANES, Lanes, WeightPair};
 
 /// Most positions that [`Kernel::accumulate`] takes at once.
 pub const TILE: usize = 12;
@@ -39,12 +39,30 @@ pub struct Epilogue<'a> {
     pub stride: usize,
 }
 
+impl Epilogue<'_> {
+    /// How many lanes of each accumulator are read.
+    pub fn lanes(&self) -> usize {
+        match self.activation {
+            Activation::None | Activation::LeakyRelu => self.count,
+            Activation::Gate(_) => LANES,
+        }
+    }
+}
+
 /// The loops that depend on the instruction set. All implementations must
 /// equal [`scalar::Scalar`] in every bit.
 pub trait Kernel: Send + Sync + std::fmt::Debug {
     /// Multiplies the packed weights of one block with at most [`TILE`]
-    /// positions of `inputs` channels each: one `acc` entry per position.
-    fn accumulate(&self, weights: &[WeightPair], inputs: usize, x: &[i16], acc: &mut [Accumulators]);
+    /// positions of `inputs` channels each: one `acc` entry per position, of
+    /// which only the first `lanes` will be looked at.
+    fn accumulate(
+        &self,
+        weights: &[WeightPair],
+        inputs: usize,
+        x: &[i16],
+        acc: &mut [Accumulators],
+        lanes: usize,
+    );
 
     /// Rounds, shifts, saturates and activates accumulators and stores them,
     /// after adding the same channels of `add`. `output` and `add` start at the

@@ -6,7 +6,7 @@
 use std::arch::aarch64::*;
 
 use super::{Accumulators, Epilogue, Kernel, assert_tile, scalar};
-use crate::nn::weights::{Depthwise, LANES, WeightPair};
+use crate::nn::weights::{Depthwise, WeightPair};
 
 /// Proof that this processor has NEON.
 #[derive(Debug)]
@@ -21,13 +21,20 @@ impl Neon {
 }
 
 impl Kernel for Neon {
-    fn accumulate(&self, weights: &[WeightPair], inputs: usize, x: &[i16], acc: &mut [Accumulators]) {
+    fn accumulate(
+        &self,
+        weights: &[WeightPair],
+        inputs: usize,
+        x: &[i16],
+        acc: &mut [Accumulators],
+        lanes: usize,
+    ) {
         assert_tile(weights, inputs, x, acc);
         let (mut x, mut acc) = (x, acc);
         while !acc.is_empty() {
             let step = if acc.len() >= 4 { 4 } else { 1 };
             let (now, later) = acc.split_at_mut(step);
-            for first in (0..LANES).step_by(16) {
+            for first in (0..lanes).step_by(16) {
                 // SAFETY: `self` proves the feature, `assert_tile` that there are
                 // `step` positions of `inputs` values and a weight for each.
                 unsafe {

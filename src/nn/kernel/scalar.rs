@@ -12,14 +12,21 @@ use crate::nn::weights::{Activation, Depthwise, LANES, Lanes, WeightPair};
 pub struct Scalar;
 
 impl Kernel for Scalar {
-    fn accumulate(&self, weights: &[WeightPair], inputs: usize, x: &[i16], acc: &mut [Accumulators]) {
+    fn accumulate(
+        &self,
+        weights: &[WeightPair],
+        inputs: usize,
+        x: &[i16],
+        acc: &mut [Accumulators],
+        lanes: usize,
+    ) {
         assert_tile(weights, inputs, x, acc);
         for (x, acc) in x.chunks_exact(inputs).zip(acc) {
             *acc = Lanes([0; LANES]);
             for (pair, weights) in x.chunks(2).zip(weights) {
                 let first = i32::from(pair[0]);
                 let second = pair.get(1).map_or(0, |&x| i32::from(x));
-                for (acc, &[a, b]) in acc.0.iter_mut().zip(&weights.0) {
+                for (acc, &[a, b]) in acc.0[..lanes].iter_mut().zip(&weights.0) {
                     *acc = acc.wrapping_add(i32::from(a) * first).wrapping_add(i32::from(b) * second);
                 }
             }

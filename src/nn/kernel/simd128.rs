@@ -7,20 +7,27 @@
 use std::arch::wasm32::*;
 
 use super::{Accumulators, Epilogue, Kernel, assert_tile, scalar};
-use crate::nn::weights::{Depthwise, LANES, WeightPair};
+use crate::nn::weights::{Depthwise, WeightPair};
 
 /// Exists where the whole module was compiled for SIMD, see [`super::of`].
 #[derive(Debug)]
 pub struct Simd128;
 
 impl Kernel for Simd128 {
-    fn accumulate(&self, weights: &[WeightPair], inputs: usize, x: &[i16], acc: &mut [Accumulators]) {
+    fn accumulate(
+        &self,
+        weights: &[WeightPair],
+        inputs: usize,
+        x: &[i16],
+        acc: &mut [Accumulators],
+        lanes: usize,
+    ) {
         assert_tile(weights, inputs, x, acc);
         let (mut x, mut acc) = (x, acc);
         while !acc.is_empty() {
             let step = if acc.len() >= 4 { 4 } else { 1 };
             let (now, later) = acc.split_at_mut(step);
-            for first in (0..LANES).step_by(8) {
+            for first in (0..lanes).step_by(8) {
                 // SAFETY: `assert_tile` has seen to it that there are `step`
                 // positions of `inputs` values and a weight for each.
                 unsafe {

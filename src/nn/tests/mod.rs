@@ -216,6 +216,32 @@ fn every_part_of_the_codec_is_the_same_on_any_level_and_thread_count() {
 }
 
 #[test]
+fn alternating_predictions_are_half_of_the_whole_ones() {
+    let mut random = Random(13);
+    for (channels, values) in [(1, Values::Full), (40, Values::Extreme), (47, Values::Full), (64, Values::Moderate)] {
+        let layers = [Pointwise { inputs: 9, outputs: 16 }, Pointwise { inputs: 16, outputs: 2 * channels }];
+        let network = values.network(&layers, &mut random);
+        let input = values.tensor(5, 9, 9, &mut random);
+        let quality = QualityIndex(random.next() as u8);
+        let whole = naive::run(&network, &input, quality);
+        for (level, start) in Level::available().into_iter().flat_map(|level| [(level, 0), (level, 1)]) {
+            let got = Network::alternating(&network, level, start).unwrap().run(&input, quality);
+            assert_eq!(got.channels, 2 * channels.div_ceil(2));
+            for (y, x) in (0..5).flat_map(|y| (0..9).map(move |x| (y, x))) {
+                let (means, scales) = whole.at(y, x).split_at(channels);
+                let half = |values: &[i16]| {
+                    let mut half: Vec<i16> =
+                        values.iter().copied().skip((start + y + x) % 2).step_by(2).collect();
+                    half.resize(channels.div_ceil(2), 0);
+                    half
+                };
+                assert_eq!(got.at(y, x), [half(means), half(scales)].concat(), "{level:?} {start} {y} {x}");
+            }
+        }
+    }
+}
+
+#[test]
 fn an_empty_tensor_stays_empty() {
     let layers = [Pointwise { inputs: 4, outputs: 8 }, Depthwise { channels: 8 }, Shuffle, Unshuffle];
     let network = Values::Full.network(&layers, &mut Random(1));
