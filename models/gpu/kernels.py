@@ -8,11 +8,20 @@ rounded to it, TF32) and add in f32.
 """
 import os
 
+# A folder of compiled kernels that serves every installation of one version of
+# Triton, see carry.py; its own key has the times of files in it.
+CARRIED = os.environ.get("AECODEC_KERNELS")
+if CARRIED:
+    os.environ |= {"TRITON_CACHE_DIR": CARRIED, "TRITON_STORE_BINARY_ONLY": "1"}
+
 import torch
 import triton
 import triton.language as tl
 
 from codec import HALF
+
+if CARRIED:
+    triton.runtime.cache.triton_key = lambda: triton.__version__
 
 LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
 LN_2: tl.constexpr = tl.constexpr(0.6931471805599453)

@@ -42,9 +42,8 @@ impl Quantiser {
         Quantiser {
             quality,
             steps: latents.iter().map(|&log2| Step::from_log2(log2)).collect(),
-            bin_starts: [0, 1].map(|start| {
-                latents.iter().skip(start).step_by(2).map(|&log2| bin_start(log2)).collect()
-            }),
+            bin_starts: [0, 1]
+                .map(|start| latents.iter().skip(start).step_by(2).map(|&log2| bin_start(log2)).collect()),
             hyper_latents: steps
                 .zip(scales)
                 .map(|(step, scale)| HyperChannel {

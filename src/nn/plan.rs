@@ -48,11 +48,9 @@ impl Step {
             Step::Depthwise(_) => rows.start.saturating_sub(1)..rows.end.saturating_add(1).min(height),
             Step::Unshuffle => 2 * rows.start..2 * rows.end,
             Step::Shuffle => rows.start / 2..rows.end.div_ceil(2),
-            Step::Pointwise(_)
-            | Step::Alternating(_)
-            | Step::LeakyRelu
-            | Step::Gate { .. }
-            | Step::Copy => rows,
+            Step::Pointwise(_) | Step::Alternating(_) | Step::LeakyRelu | Step::Gate { .. } | Step::Copy => {
+                rows
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! Pictures to files, with what the format can hold of the rest.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::Cursor;
 
@@ -91,6 +92,7 @@ pub fn write(picture: &mut Picture, format: ImageFormat) -> Result<Vec<u8>> {
     match format {
         ImageFormat::Png => png_file(picture),
         ImageFormat::WebP => webp_file(picture),
+        ImageFormat::Pnm => Ok(pnm_file(&picture.pixels)),
         ImageFormat::Tiff => {
             let mut bytes = Cursor::new(Vec::new());
             let mut encoder = TiffEncoder::new(&mut bytes);
@@ -169,23 +171,27 @@ fn png_file(picture: &Picture) -> Result<Vec<u8>> {
         let payload = [b"XML:com.adobe.xmp\0\0\0\0\0", xmp.as_slice()].concat();
         writer.write_chunk(png::chunk::iTXt, &payload)?;
     }
-    if deep {
-        let samples: Vec<u8> = match pixels {
-            DynamicImage::ImageLuma16(p) => big_endian(p),
-            DynamicImage::ImageLumaA16(p) => big_endian(p),
-            DynamicImage::ImageRgb16(p) => big_endian(p),
-            _ => big_endian(&pixels.to_rgba16()),
-        };
-        writer.write_image_data(&samples)?;
-    } else {
-        writer.write_image_data(pixels.as_bytes())?;
-    }
+    writer.write_image_data(&big_endian(pixels))?;
     writer.finish()?;
     Ok(bytes)
 }
 
-fn big_endian(samples: &[u16]) -> Vec<u8> {
-    samples.iter().flat_map(|sample| sample.to_be_bytes()).collect()
+/// PPM (P6) or PGM (P5). The image crate would write PAM (P7), which few other
+/// programs read, and takes no 16-bit colours for a PPM.
+fn pnm_file(pixels: &DynamicImage) -> Vec<u8> {
+    let magic = if pixels.color().has_color() { "P6" } else { "P5" };
+    let largest = if is_deep(pixels) { u16::MAX } else { u8::MAX.into() };
+    let header = format!("{magic}\n{} {}\n{largest}\n", pixels.width(), pixels.height());
+    [header.as_bytes(), &big_endian(pixels)].concat()
+}
+
+/// The bytes of the samples, high ones first.
+fn big_endian(pixels: &DynamicImage) -> Cow<'_, [u8]> {
+    if !is_deep(pixels) {
+        return pixels.as_bytes().into();
+    }
+    let samples = pixels.as_bytes().chunks_exact(2);
+    samples.flat_map(|sample| u16::from_ne_bytes([sample[0], sample[1]]).to_be_bytes()).collect()
 }
 
 fn webp_file(picture: &Picture) -> Result<Vec<u8>> {
@@ -222,5 +228,16 @@ mod tests {
         assert_eq!(output_format(&Output::Stdout).unwrap(), ImageFormat::Png);
         assert!(format("a.jpg").unwrap_err().to_string().contains("'.jpg'"));
         assert!(format("picture").is_err());
+    }
+
+    #[test]
+    fn netpbm_files_are_those_that_every_program_reads() {
+        let colours = image::RgbImage::from_raw(2, 1, vec![1, 2, 3, 4, 5, 6]).unwrap();
+        assert_eq!(pnm_file(&colours.into()), b"P6\n2 1\n255\n\x01\x02\x03\x04\x05\x06");
+        let deep = image::ImageBuffer::from_raw(1, 1, vec![0x102_u16, 0x304, 0x506]).unwrap();
+        let deep = DynamicImage::ImageRgb16(deep);
+        assert_eq!(pnm_file(&deep), b"P6\n1 1\n65535\n\x01\x02\x03\x04\x05\x06");
+        let grey = image::GrayImage::from_raw(1, 2, vec![7, 8]).unwrap();
+        assert_eq!(pnm_file(&grey.into()), b"P5\n1 2\n255\n\x07\x08");
     }
 }

@@ -52,13 +52,7 @@ impl Kernel for Avx2 {
 ///
 /// The lengths must satisfy [`assert_tile`].
 #[target_feature(enable = "avx2")]
-unsafe fn tiles(
-    weights: &[WeightPair],
-    inputs: usize,
-    x: &[i16],
-    acc: &mut [Accumulators],
-    lanes: usize,
-) {
+unsafe fn tiles(weights: &[WeightPair], inputs: usize, x: &[i16], acc: &mut [Accumulators], lanes: usize) {
     let (mut x, mut acc) = (x, acc);
     while !acc.is_empty() {
         let step = match acc.len() {

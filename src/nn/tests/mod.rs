@@ -218,7 +218,9 @@ fn every_part_of_the_codec_is_the_same_on_any_level_and_thread_count() {
 #[test]
 fn alternating_predictions_are_half_of_the_whole_ones() {
     let mut random = Random(13);
-    for (channels, values) in [(1, Values::Full), (40, Values::Extreme), (47, Values::Full), (64, Values::Moderate)] {
+    for (channels, values) in
+        [(1, Values::Full), (40, Values::Extreme), (47, Values::Full), (64, Values::Moderate)]
+    {
         let layers = [Pointwise { inputs: 9, outputs: 16 }, Pointwise { inputs: 16, outputs: 2 * channels }];
         let network = values.network(&layers, &mut random);
         let input = values.tensor(5, 9, 9, &mut random);
