@@ -192,12 +192,13 @@ impl Arch {
         macs_per_input_position(&self.layers(part)) / pixels_per_input as f64
     }
 
-    /// Multiply-accumulates per pixel of everything a decoder runs.
+    /// Multiply-accumulates per pixel of everything a decoder runs, which computes
+    /// half of the predictions in each of the two passes.
     pub fn decoder_macs_per_pixel(&self) -> f64 {
-        [Part::HyperSynthesis, Part::Prior, Part::Context, Part::Synthesis]
-            .map(|part| self.macs_per_pixel(part))
-            .iter()
-            .sum()
+        let parts = [Part::HyperSynthesis, Part::Prior, Part::Context, Part::Synthesis];
+        let all: f64 = parts.map(|part| self.macs_per_pixel(part)).iter().sum();
+        let predictions = self.hyper_synthesis_channels * 2 * self.latents;
+        all - predictions as f64 / LATENT_STRIDE.pow(2) as f64
     }
 }
 
