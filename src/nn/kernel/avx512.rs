@@ -122,8 +122,8 @@ unsafe fn tile<const K: usize, const P: usize, const R: usize>(
         for (register, loaded) in loaded.iter_mut().enumerate() {
             // SAFETY: callers pass a `pair` below `inputs.div_ceil(2)`, and an entry
             // is two aligned registers long.
-            let weights = unsafe { weights.as_ptr().add(pair).cast::<__m512i>().add(register) };
-            *loaded = unsafe { _mm512_load_si512(weights) };
+            *loaded =
+                unsafe { _mm512_load_si512(weights.as_ptr().add(pair).cast::<__m512i>().add(register)) };
         }
         for (position, sums) in sums.iter_mut().enumerate() {
             let x = _mm512_set1_epi32(read(position));
