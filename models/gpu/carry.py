@@ -14,46 +14,33 @@ random; another `--seed` may draw some of them again. Kernels are compiled for a
 H200 without a device, which saves half a minute of each start there.
 """
 import argparse
-import json
-import struct
 from pathlib import Path
 
 import numpy as np
 
-from pictures import SUFFIXES
+from codec import read_checkpoint, write_tensors
+from pictures import files
 
 
 def checkpoint(args):
-    """Copies the tensors that `codec.read_checkpoint` reads."""
-    data = args.source.read_bytes()
-    (length,) = struct.unpack("<Q", data[:8])
-    header = json.loads(data[8 : 8 + length])
-    kept, body = {"__metadata__": header.pop("__metadata__")}, []
-    at = 0
-    for name, entry in header.items():
-        if name.startswith("ema/"):
-            begin, end = entry["data_offsets"]
-            kept[name] = entry | {"data_offsets": [at, at + end - begin]}
-            body.append(data[8 + length + begin : 8 + length + end])
-            at += end - begin
-    text = json.dumps(kept).encode()
-    text += b" " * (-len(text) % 8)
+    """Copies the averaged weights."""
+    _, metadata, weights = read_checkpoint(args.source)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(body))
+    write_tensors(args.out, metadata, {f"ema/{name}": array for name, array in weights.items()})
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB")
 
 
 def pictures(args):
     """Copies pictures drawn at random, as many as fit."""
-    files = sorted(f for f in args.source.iterdir() if f.suffix.lower() in SUFFIXES)
+    found = files([args.source])
     args.out.mkdir(parents=True, exist_ok=True)
     left, count = args.megabytes * 1e6, 0
-    for i in np.random.default_rng(args.seed).permutation(len(files)):
-        size = files[i].stat().st_size
+    for i in np.random.default_rng(args.seed).permutation(len(found)):
+        size = found[i].stat().st_size
         if size <= left:
-            (args.out / files[i].name).write_bytes(files[i].read_bytes())
+            (args.out / found[i].name).write_bytes(found[i].read_bytes())
             left, count = left - size, count + 1
-    print(f"{args.out}: {count} of {len(files)} pictures, {args.megabytes - left / 1e6:.1f} MB")
+    print(f"{args.out}: {count} of {len(found)} pictures, {args.megabytes - left / 1e6:.1f} MB")
 
 
 class Absent:
@@ -77,7 +64,6 @@ def kernels(args):
     import torch
     import triton
 
-    from codec import read_checkpoint
     from train import Trainer, Validation
 
     triton.runtime.driver.set_active(Absent())

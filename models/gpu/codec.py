@@ -203,7 +203,11 @@ def write_checkpoint(path, arch, step, seconds, weights, averages):
     for name in weights:
         zeros = np.zeros_like(weights[name])
         arrays |= {f"weights/{name}": weights[name], f"ema/{name}": averages[name], f"m/{name}": zeros, f"v/{name}": zeros}
-    metadata = {"arch": " ".join(map(str, astuple(arch))), "step": str(step), "seconds": str(seconds)}
+    write_tensors(path, {"arch": " ".join(map(str, astuple(arch))), "step": str(step), "seconds": str(seconds)}, arrays)
+
+
+def write_tensors(path, metadata, arrays):
+    """A safetensors file of flat f32 arrays."""
     header, at = {"__metadata__": metadata}, 0
     for name, array in arrays.items():
         header[name] = {"dtype": "F32", "shape": [array.size], "data_offsets": [at, at + array.nbytes]}

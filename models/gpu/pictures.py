@@ -21,10 +21,14 @@ def load(path):
         print(f"skipped: {path}: {error}")
 
 
+def files(folders):
+    """The pictures of some folders, by name."""
+    return sorted(f for folder in folders for f in Path(folder).iterdir() if f.suffix.lower() in SUFFIXES)
+
+
 def load_all(folders):
-    files = sorted(f for folder in folders for f in Path(folder).iterdir() if f.suffix.lower() in SUFFIXES)
     with ProcessPoolExecutor() as pool:
-        return [picture for picture in pool.map(load, files, chunksize=16) if picture is not None]
+        return [picture for picture in pool.map(load, files(folders), chunksize=16) if picture is not None]
 
 
 class Pictures:

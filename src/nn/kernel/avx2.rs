@@ -189,12 +189,17 @@ fn gate(gate: Gate, x: __m256i, by: __m256i) -> __m256i {
 /// Half of a block's lanes.
 #[target_feature(enable = "avx2")]
 fn load_half<T>(lanes: &Lanes<T>, half: usize) -> [__m256i; 2] {
+    load_two(lanes.0[half * WIDTH..][..WIDTH].try_into().unwrap())
+}
+
+/// 16 values of i32 in their order.
+#[target_feature(enable = "avx2")]
+fn load_two<T>(values: &[T; WIDTH]) -> [__m256i; 2] {
     const { assert!(size_of::<T>() == 4) };
-    let half: &[T; WIDTH] = lanes.0[half * WIDTH..][..WIDTH].try_into().unwrap();
     // SAFETY: the array is two registers long.
     unsafe {
-        let half = half.as_ptr().cast::<__m256i>();
-        [_mm256_loadu_si256(half), _mm256_loadu_si256(half.add(1))]
+        let values = values.as_ptr().cast::<__m256i>();
+        [_mm256_loadu_si256(values), _mm256_loadu_si256(values.add(1))]
     }
 }
 
@@ -236,12 +241,7 @@ fn store(values: &mut [i16], register: __m256i) {
 /// 16 values of i32 in the order of [`Pairs`].
 #[target_feature(enable = "avx2")]
 fn load_wide<T>(values: &[T; WIDTH]) -> Pairs {
-    const { assert!(size_of::<T>() == 4) };
-    // SAFETY: the array is two registers long.
-    let [a, b] = unsafe {
-        let values = values.as_ptr().cast::<__m256i>();
-        [_mm256_loadu_si256(values), _mm256_loadu_si256(values.add(1))]
-    };
+    let [a, b] = load_two(values);
     [_mm256_permute2x128_si256::<0x20>(a, b), _mm256_permute2x128_si256::<0x31>(a, b)]
 }
 
