@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::kernels::LANES;
 use super::optimizer::Method;
 use crate::model::{Arch, RestorationArch, Task};
 
@@ -90,14 +91,22 @@ pub struct TrainArgs {
     pub restoration: RestorationArgs,
 }
 
+/// A number of channels that the depthwise layers' loops can take.
+fn channels(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 16..=4096) if count % LANES == 0 => Ok(count),
+        _ => Err(format!("not a multiple of {LANES} from 16 to 4096")),
+    }
+}
+
 /// The numbers of [`Arch`].
 #[derive(Debug, Clone, clap::Args)]
 pub struct CodecArgs {
     /// C: channels of the transforms at 1/8
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 128, value_parser = channels)]
     pub channels: usize,
     /// Channels of the analysis transform, where they are to differ
-    #[arg(long)]
+    #[arg(long, value_parser = channels)]
     pub analysis_channels: Option<usize>,
     /// Blocks of the analysis transform
     #[arg(long, default_value_t = 3)]
@@ -109,10 +118,10 @@ pub struct CodecArgs {
     #[arg(long, default_value_t = 384)]
     pub latents: usize,
     /// H: channels of the hyper-transforms and the context network
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 128, value_parser = channels)]
     pub hyper_channels: usize,
     /// Channels of the hyper-analysis transform, where they are to differ
-    #[arg(long)]
+    #[arg(long, value_parser = channels)]
     pub hyper_analysis_channels: Option<usize>,
     /// N: hyper-latent channels at 1/64
     #[arg(long, default_value_t = 96)]
@@ -126,7 +135,7 @@ pub struct RestorationArgs {
     #[arg(long, default_value_t = 2, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(2..=4))]
     pub factor: usize,
     /// Channels at the finest resolution
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = channels)]
     pub width: usize,
     /// Resolutions
     #[arg(long, default_value_t = 3, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=4))]
@@ -176,5 +185,29 @@ impl TrainArgs {
         let decay = ((progress - self.decay_from) / (1.0 - self.decay_from)).clamp(0.0, 1.0);
         let cosine = 0.505 + 0.495 * (decay * std::f64::consts::PI).cos();
         self.lr * warm * cosine
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        train: TrainArgs,
+    }
+
+    #[test]
+    fn channels_that_no_loop_takes_are_named() {
+        for option in ["--channels", "--analysis-channels", "--hyper-channels", "--width"] {
+            let parse = |value| Command::try_parse_from(["train", "--data", "x", option, value]);
+            assert!(parse("48").is_ok_and(|command| command.train.crop == 192), "{option}");
+            for wrong in ["72", "0", "many"] {
+                let error = parse(wrong).err().expect(option).to_string();
+                assert!(error.contains(wrong) && error.contains("multiple of 16"), "{error}");
+            }
+        }
     }
 }

@@ -14,7 +14,7 @@ pub const LEAKY_SLOPE: f32 = 1.0 / (1 << LEAKY_SHIFT) as f32;
 const ROW_BLOCK: usize = 512;
 
 /// Channels that the vector loops treat at once.
-const LANES: usize = 16;
+pub const LANES: usize = 16;
 
 /// A row-major matrix view, optionally read transposed.
 #[derive(Clone, Copy)]
