@@ -34,6 +34,8 @@ fn unsound_numbers_are_refused() {
     spoil(|model| model.arch.synthesis_channels = 1 << 40);
     spoil(|model| model.arch.analysis_channels = 1 << 40);
     spoil(|model| model.arch.hyper_analysis_channels += 1);
+    spoil(|model| model.arch.synthesis_inner += 1);
+    spoil(|model| model.arch.analysis_inner = 1 << 40);
     spoil(|model| model.arch.synthesis_blocks += 1);
     spoil(|model| model.arch.analysis_blocks = 0);
     spoil(|model| {

@@ -35,6 +35,8 @@ class Arch:
     hyper_analysis_channels: int
     hyper_synthesis_channels: int
     hyper_latents: int
+    analysis_inner: int
+    synthesis_inner: int
 
     def parts(self):
         """The layers with parameters of each part: `(inputs, outputs)` of a
@@ -42,16 +44,16 @@ class Arch:
         a, s, m = self.analysis_channels, self.synthesis_channels, self.latents
         e, h, n = self.hyper_analysis_channels, self.hyper_synthesis_channels, self.hyper_latents
 
-        def block(c):
-            return [(c, c), c, (c, c), (c, 2 * c), (c, c)]
+        def block(c, inner):
+            return [(c, inner), inner, (inner, c), (c, 2 * inner), (inner, c)]
 
         return {
-            "g_a": [(192, a)] + block(a) * self.analysis_blocks + [(4 * a, m)],
-            "h_a": [(m, e), (4 * e, e)] + block(e) + [(4 * e, n)],
-            "h_s": [(n, 4 * h)] + block(h) + [(h, 4 * h)] + block(h),
+            "g_a": [(192, a)] + block(a, self.analysis_inner) * self.analysis_blocks + [(4 * a, m)],
+            "h_a": [(m, e), (4 * e, e)] + block(e, e) + [(4 * e, n)],
+            "h_s": [(n, 4 * h)] + block(h, h) + [(h, 4 * h)] + block(h, h),
             "prior": [(h, 2 * m)],
-            "context": [(h + m, h)] + block(h) + [(h, 2 * m)],
-            "g_s": [(m, 4 * s)] + block(s) * self.synthesis_blocks + [(s, 192)],
+            "context": [(h + m, h)] + block(h, h) + [(h, 2 * m)],
+            "g_s": [(m, 4 * s)] + block(s, self.synthesis_inner) * self.synthesis_blocks + [(s, 192)],
         }
 
     def tables(self):

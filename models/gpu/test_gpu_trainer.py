@@ -21,7 +21,7 @@ from train import Trainer
 ON_GPU = torch.cuda.is_available() and not os.environ.get("TRITON_INTERPRET")
 
 IMAGES = Path(__file__).parents[2] / "testdata/images"
-SMALL = Arch(16, 1, 16, 1, 24, 16, 16, 16)
+SMALL = Arch(16, 1, 16, 1, 24, 16, 16, 16, 16, 16)
 
 
 def initial(arch):
@@ -165,9 +165,9 @@ def check_training():
 
 if __name__ == "__main__":
     torch.backends.cuda.matmul.allow_tf32 = False
-    cases = [(Arch(16, 1, 16, 1, 24, 16, 16, 16), 2, 64), (Arch(32, 2, 16, 1, 40, 32, 16, 24), 2, 128)]
+    cases = [(Arch(16, 1, 16, 1, 24, 16, 16, 16, 16, 16), 2, 64), (Arch(32, 2, 48, 1, 40, 32, 16, 24, 16, 32), 2, 128)]
     if ON_GPU:
-        cases = [(Arch(128, 6, 128, 3, 512, 128, 128, 96), 4, 256), (Arch(128, 3, 80, 2, 304, 128, 80, 64), 4, 256)]
+        cases = [(Arch(192, 6, 192, 3, 768, 128, 128, 96, 128, 128), 4, 256), (Arch(128, 3, 80, 2, 304, 128, 80, 64, 128, 80), 4, 256)]
     for case in cases:
         for hard in (False, True):
             *_, worst = check(*case, hard)

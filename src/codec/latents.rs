@@ -141,7 +141,7 @@ fn walk_row(
     let stride = y_hat.width * m;
     let row = &mut y_hat.data[y * stride..][..stride];
     let positions = row.chunks_exact_mut(m).zip(predictions.chunks_exact(2 * half));
-    let (mut bins, mut coded, mut values) = (vec![0; half], vec![0u16; half], vec![0; half]);
+    let (mut bins, mut coded, mut values) = (vec![0; half], vec![0; half + 8], vec![0; half]);
     for (x, (y_hat, prediction)) in positions.enumerate() {
         let (means, scales) = prediction.split_at(half);
         let start = usize::from(in_first_half(y, x, 0) != first);
@@ -150,11 +150,7 @@ fn walk_row(
         for ((bin, &scale), &least) in bins.iter_mut().zip(scales).zip(&quantiser.bin_starts[start]) {
             *bin = scale_bin(scale, least);
         }
-        let mut count = 0;
-        for (i, &bin) in bins[..(m - start).div_ceil(2)].iter().enumerate() {
-            coded[count] = i as u16;
-            count += usize::from(bin != 0);
-        }
+        let count = list_coded(&bins[..(m - start).div_ceil(2)], &mut coded);
         let coded = &coded[..count];
         let index = y * stride + x * m;
         for (&i, value) in coded.iter().zip(&mut values) {
@@ -168,6 +164,46 @@ fn walk_row(
             y_hat[c] = saturate(i32::from(y_hat[c]) + quantiser.steps[c].dequantize(value));
         }
     }
+}
+
+/// The bits that are set in each byte, lowest first; what is behind them does not count.
+const SET_BITS: [[u8; 8]; 256] = {
+    let mut table = [[0; 8]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let (mut bit, mut count) = (0, 0);
+        while bit < 8 {
+            table[byte][count] = bit;
+            count += byte >> bit & 1;
+            if count == 8 {
+                break;
+            }
+            bit += 1;
+        }
+        byte += 1;
+    }
+    table
+};
+
+/// Lists the bins that are not 0, and returns their number. `list` has room for
+/// eight more than there are bins.
+fn list_coded(bins: &[u8], list: &mut [u16]) -> usize {
+    let mut count = 0;
+    let (eights, rest) = bins.as_chunks::<8>();
+    for (eight, bins) in eights.iter().enumerate() {
+        // Bins are below 128: the sum's upper bits tell which are not 0, and
+        // the product gathers them.
+        let upper = (u64::from_le_bytes(*bins) + 0x7f7f_7f7f_7f7f_7f7f) & 0x8080_8080_8080_8080;
+        let set = ((upper >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as usize;
+        let list: &mut [u16; 8] = (&mut list[count..][..8]).try_into().expect("a slice of eight");
+        *list = SET_BITS[set].map(|bit| (8 * eight) as u16 + u16::from(bit));
+        count += set.count_ones() as usize;
+    }
+    for (i, &bin) in rest.iter().enumerate() {
+        list[count] = (8 * eights.len() + i) as u16;
+        count += usize::from(bin != 0);
+    }
+    count
 }
 
 /// Sets every other value from `start`, 0 or 1, on.
@@ -324,4 +360,28 @@ impl<S: Sink> Symbols for Rounding<'_, S> {
 #[inline]
 fn nearest(quotient_q8: i32) -> i16 {
     saturate((quotient_q8 + 128) >> 8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_coded_is_listed_in_order() {
+        let mut state = 1u32;
+        for length in [0, 1, 7, 8, 9, 40, 257] {
+            for odds in [1, 3, 60] {
+                let bins: Vec<u8> = (0..length)
+                    .map(|_| {
+                        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                        if (state >> 16).is_multiple_of(odds) { (state >> 24) as u8 % 96 } else { 0 }
+                    })
+                    .collect();
+                let expected: Vec<u16> = (0..length).filter(|&i| bins[usize::from(i)] != 0).collect();
+                let mut list = vec![0; bins.len() + 8];
+                let count = list_coded(&bins, &mut list);
+                assert_eq!(list[..count], expected, "{bins:?}");
+            }
+        }
+    }
 }

@@ -32,11 +32,12 @@ pub const HYPER_STRIDE: usize = 4;
 /// The numbers that fix a codec's networks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arch {
-    /// Channels of the analysis transform's blocks at 1/8.
+    /// Channels of the analysis transform's stream at 1/8.
     pub analysis_channels: usize,
     /// Blocks of the analysis transform.
     pub analysis_blocks: usize,
-    /// C: channels of the synthesis transform's blocks at 1/8.
+    /// C: channels of the synthesis transform's stream at 1/8. Of the 192 directions
+    /// of an 8x8 RGB block it can write C.
     pub synthesis_channels: usize,
     /// Blocks of the synthesis transform.
     pub synthesis_blocks: usize,
@@ -48,6 +49,10 @@ pub struct Arch {
     pub hyper_synthesis_channels: usize,
     /// N: hyper-latent channels at 1/64.
     pub hyper_latents: usize,
+    /// Channels within the branches of the analysis transform's blocks.
+    pub analysis_inner: usize,
+    /// Channels within the branches of the synthesis transform's blocks.
+    pub synthesis_inner: usize,
 }
 
 /// The six networks of a codec.
@@ -89,29 +94,34 @@ impl Part {
             Part::Synthesis => "g_s",
         }
     }
+
+    /// The part of this [`Self::name`].
+    pub fn from_name(name: &str) -> Option<Part> {
+        Part::ALL.into_iter().find(|part| part.name() == name)
+    }
 }
 
 /// x + W2 dw(leaky(W1 x)), then x + W4 gate(W3 x): spatial mixing, then channel
-/// mixing.
-pub(super) fn block(c: usize) -> [Layer; 2] {
+/// mixing. The stream x has `c` channels, the branches have `inner`.
+pub(super) fn block(c: usize, inner: usize) -> [Layer; 2] {
     [
         Residual(vec![
-            Pointwise { inputs: c, outputs: c },
+            Pointwise { inputs: c, outputs: inner },
             LeakyRelu,
-            Depthwise { channels: c },
-            Pointwise { inputs: c, outputs: c },
+            Depthwise { channels: inner },
+            Pointwise { inputs: inner, outputs: c },
         ]),
         Residual(vec![
-            Pointwise { inputs: c, outputs: 2 * c },
-            Gate { channels: c },
-            Pointwise { inputs: c, outputs: c },
+            Pointwise { inputs: c, outputs: 2 * inner },
+            Gate { channels: inner },
+            Pointwise { inputs: inner, outputs: c },
         ]),
     ]
 }
 
 impl Arch {
     /// The numbers, in the order of the fields.
-    pub fn numbers(&self) -> [usize; 8] {
+    pub fn numbers(&self) -> [usize; 10] {
         [
             self.analysis_channels,
             self.analysis_blocks,
@@ -121,6 +131,8 @@ impl Arch {
             self.hyper_analysis_channels,
             self.hyper_synthesis_channels,
             self.hyper_latents,
+            self.analysis_inner,
+            self.synthesis_inner,
         ]
     }
 
@@ -132,7 +144,7 @@ impl Arch {
             Part::Analysis => {
                 let c = self.analysis_channels;
                 list.push(Pointwise { inputs: PIXEL_CHANNELS, outputs: c });
-                list.extend((0..self.analysis_blocks).flat_map(|_| block(c)));
+                list.extend((0..self.analysis_blocks).flat_map(|_| block(c, self.analysis_inner)));
                 list.push(Unshuffle);
                 list.push(Pointwise { inputs: 4 * c, outputs: m });
             }
@@ -142,29 +154,29 @@ impl Arch {
                 list.push(LeakyRelu);
                 list.push(Unshuffle);
                 list.push(Pointwise { inputs: 4 * h, outputs: h });
-                list.extend(block(h));
+                list.extend(block(h, h));
                 list.push(Unshuffle);
                 list.push(Pointwise { inputs: 4 * h, outputs: n });
             }
             Part::HyperSynthesis => {
                 list.push(Pointwise { inputs: n, outputs: 4 * h });
                 list.push(Shuffle);
-                list.extend(block(h));
+                list.extend(block(h, h));
                 list.push(Pointwise { inputs: h, outputs: 4 * h });
                 list.push(Shuffle);
-                list.extend(block(h));
+                list.extend(block(h, h));
             }
             Part::Prior => list.push(Pointwise { inputs: h, outputs: 2 * m }),
             Part::Context => {
                 list.push(Pointwise { inputs: h + m, outputs: h });
-                list.extend(block(h));
+                list.extend(block(h, h));
                 list.push(Pointwise { inputs: h, outputs: 2 * m });
             }
             Part::Synthesis => {
                 let c = self.synthesis_channels;
                 list.push(Pointwise { inputs: m, outputs: 4 * c });
                 list.push(Shuffle);
-                list.extend((0..self.synthesis_blocks).flat_map(|_| block(c)));
+                list.extend((0..self.synthesis_blocks).flat_map(|_| block(c, self.synthesis_inner)));
                 list.push(Pointwise { inputs: c, outputs: PIXEL_CHANNELS });
             }
         }

@@ -3,8 +3,9 @@
 //! The metadata entry holds `format` (the version of this layout), `name` and
 //! the numbers of [`Arch`]; `channels` and `hyper_channels` are the decoder's,
 //! and the encoder's too unless `analysis_channels` or `hyper_analysis_channels`
-//! say otherwise. Tensors beside those of the networks, for which see
-//! `model/tensors.rs`:
+//! say otherwise; `synthesis_inner` and `analysis_inner` stand there where a
+//! block's branches are not as wide as the stream. Tensors beside those of the
+//! networks, for which see `model/tensors.rs`:
 //!
 //! ```text
 //! y_step_log2            I16 [ANCHORS, latents]
@@ -84,7 +85,8 @@ impl Model {
     }
 }
 
-/// The encoder's widths stand there only where they are not the decoder's.
+/// The encoder's widths stand there only where they are not the decoder's, and
+/// those within blocks only where they are not the stream's.
 fn arch_numbers(arch: &Arch) -> Vec<(&'static str, usize)> {
     let mut numbers = vec![
         ("channels", arch.synthesis_channels),
@@ -100,23 +102,31 @@ fn arch_numbers(arch: &Arch) -> Vec<(&'static str, usize)> {
     if arch.hyper_analysis_channels != arch.hyper_synthesis_channels {
         numbers.push(("hyper_analysis_channels", arch.hyper_analysis_channels));
     }
+    if arch.analysis_inner != arch.analysis_channels {
+        numbers.push(("analysis_inner", arch.analysis_inner));
+    }
+    if arch.synthesis_inner != arch.synthesis_channels {
+        numbers.push(("synthesis_inner", arch.synthesis_inner));
+    }
     numbers
 }
 
 fn parse_arch(description: &Description<'_>) -> Result<Arch> {
     let number = |key, most| description.number(key, most);
-    // The encoder's width, or the decoder's where the file does not say.
-    let encoder = |key, decoder| if description.has(key) { number(key, MAX_CHANNELS) } else { Ok(decoder) };
+    let unless = |key, usual| if description.has(key) { number(key, MAX_CHANNELS) } else { Ok(usual) };
     let (channels, hyper) = (number("channels", MAX_CHANNELS)?, number("hyper_channels", MAX_CHANNELS)?);
+    let analysis_channels = unless("analysis_channels", channels)?;
     Ok(Arch {
-        analysis_channels: encoder("analysis_channels", channels)?,
+        analysis_channels,
         synthesis_channels: channels,
         analysis_blocks: number("analysis_blocks", MAX_BLOCKS)?,
         synthesis_blocks: number("synthesis_blocks", MAX_BLOCKS)?,
         latents: number("latents", MAX_CHANNELS)?,
-        hyper_analysis_channels: encoder("hyper_analysis_channels", hyper)?,
+        hyper_analysis_channels: unless("hyper_analysis_channels", hyper)?,
         hyper_synthesis_channels: hyper,
         hyper_latents: number("hyper_latents", MAX_CHANNELS)?,
+        analysis_inner: unless("analysis_inner", analysis_channels)?,
+        synthesis_inner: unless("synthesis_inner", channels)?,
     })
 }
 

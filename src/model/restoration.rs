@@ -112,7 +112,7 @@ impl RestorationArch {
 
     /// The layers from one level inwards.
     fn level(&self, c: usize, levels: usize) -> Vec<Layer> {
-        let blocks = |count: usize| (0..count).flat_map(|_| block(c));
+        let blocks = |count: usize| (0..count).flat_map(|_| block(c, c));
         if levels <= 1 {
             return blocks(self.inner_blocks).collect();
         }

@@ -13,7 +13,7 @@ use super::dataset::Dataset;
 use super::grow::grow;
 use super::import::import;
 use super::kernels::{Geometry, Precision};
-use super::model::{Batch, CodecModel, numbers};
+use super::model::{Batch, CodecModel, Y_STEP, Z_STEP, numbers};
 use super::quantize::Rounding;
 use super::shrink::shrink;
 use super::trainer::{Crop, Trainee};
@@ -104,6 +104,13 @@ impl Trainee for CodecRun {
         Part::ALL.iter().map(|part| (part.name().to_string(), self.model.arch.layers(*part))).collect()
     }
 
+    /// With rounded latents the encoder: no gradient leads there, and that of the
+    /// steps would not see zeros become ones.
+    fn holds(&self, name: &str, rounding: Rounding) -> bool {
+        let encoder = [Part::Analysis.name(), Part::HyperAnalysis.name(), Y_STEP, Z_STEP];
+        matches!(rounding, Rounding::Hard) && encoder.contains(&name)
+    }
+
     fn macs_per_pixel(&self) -> f64 {
         Part::ALL.iter().map(|part| self.model.arch.macs_per_pixel(*part)).sum()
     }
@@ -112,8 +119,8 @@ impl Trainee for CodecRun {
         split(self.data.batch(self.seed, step, self.batch, self.crop), self.batch / self.workers)
     }
 
-    fn loss(&self, share: &Batch, noise: u64) -> Result<(Tensor, Vec<Crop>)> {
-        let outcome = self.model.forward(share, Rounding::Noise(noise))?;
+    fn loss(&self, share: &Batch, rounding: Rounding) -> Result<(Tensor, Vec<Crop>)> {
+        let outcome = self.model.forward(share, rounding)?;
         let (bpp, hyper, mse): (Vec<f32>, Vec<f32>, Vec<f32>) =
             (outcome.bpp.to_vec1()?, outcome.hyper_bpp.to_vec1()?, outcome.mse.to_vec1()?);
         let crops = share.qualities.iter().enumerate().map(|(i, q)| Crop {

@@ -53,6 +53,9 @@ pub struct TrainArgs {
     /// Share of the schedule at which the cosine decay starts
     #[arg(long, default_value_t = 0.3)]
     pub decay_from: f64,
+    /// Share of the schedule before the latents are rounded, not noisy, and the encoder is held at its average
+    #[arg(long, default_value_t = 0.88)]
+    pub hard_from: f64,
     /// Gradients with a larger norm are scaled down to it
     #[arg(long, default_value_t = 20.0)]
     pub clip: f64,
@@ -102,12 +105,18 @@ fn channels(text: &str) -> Result<usize, String> {
 /// The numbers of [`Arch`].
 #[derive(Debug, Clone, clap::Args)]
 pub struct CodecArgs {
-    /// C: channels of the transforms at 1/8
+    /// C: channels of the transforms' streams at 1/8
     #[arg(long, default_value_t = 128, value_parser = channels)]
     pub channels: usize,
     /// Channels of the analysis transform, where they are to differ
     #[arg(long, value_parser = channels)]
     pub analysis_channels: Option<usize>,
+    /// Channels within the blocks of the synthesis transform, where they are to differ from its stream's
+    #[arg(long, value_parser = channels)]
+    pub inner: Option<usize>,
+    /// Channels within the blocks of the analysis transform, where they are to differ from its stream's
+    #[arg(long, value_parser = channels)]
+    pub analysis_inner: Option<usize>,
     /// Blocks of the analysis transform
     #[arg(long, default_value_t = 3)]
     pub analysis_blocks: usize,
@@ -151,8 +160,9 @@ pub struct RestorationArgs {
 impl CodecArgs {
     /// The shape of the networks.
     pub fn arch(&self) -> Arch {
+        let analysis_channels = self.analysis_channels.unwrap_or(self.channels);
         Arch {
-            analysis_channels: self.analysis_channels.unwrap_or(self.channels),
+            analysis_channels,
             analysis_blocks: self.analysis_blocks,
             synthesis_channels: self.channels,
             synthesis_blocks: self.synthesis_blocks,
@@ -160,6 +170,8 @@ impl CodecArgs {
             hyper_analysis_channels: self.hyper_analysis_channels.unwrap_or(self.hyper_channels),
             hyper_synthesis_channels: self.hyper_channels,
             hyper_latents: self.hyper_latents,
+            analysis_inner: self.analysis_inner.unwrap_or(analysis_channels),
+            synthesis_inner: self.inner.unwrap_or(self.channels),
         }
     }
 }
@@ -179,8 +191,14 @@ impl RestorationArgs {
 
 impl TrainArgs {
     /// The learning rate at `progress` (0..1) of the schedule: a linear
-    /// warm-up over 1 %, constant, then a cosine to 1 %.
+    /// warm-up over 1 %, constant, then a cosine to 1 %; with rounded latents
+    /// from 15 % towards nothing.
     pub fn learning_rate(&self, progress: f64) -> f64 {
+        if progress >= self.hard_from {
+            let done = (progress - self.hard_from) / (1.0 - self.hard_from);
+            return self.lr * 0.15 * (0.5 + 0.5 * (done * std::f64::consts::PI).cos());
+        }
+        let progress = progress / self.hard_from;
         let warm = (progress / 0.01).clamp(0.02, 1.0);
         let decay = ((progress - self.decay_from) / (1.0 - self.decay_from)).clamp(0.0, 1.0);
         let cosine = 0.505 + 0.495 * (decay * std::f64::consts::PI).cos();
@@ -201,7 +219,7 @@ mod tests {
 
     #[test]
     fn channels_that_no_loop_takes_are_named() {
-        for option in ["--channels", "--analysis-channels", "--hyper-channels", "--width"] {
+        for option in ["--channels", "--analysis-channels", "--hyper-channels", "--inner", "--width"] {
             let parse = |value| Command::try_parse_from(["train", "--data", "x", option, value]);
             assert!(parse("48").is_ok_and(|command| command.train.crop == 192), "{option}");
             for wrong in ["72", "0", "many"] {

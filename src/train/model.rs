@@ -158,8 +158,12 @@ impl CodecModel {
         let blend = reference::blend(&qualities, &x)?;
         let (m, n) = (self.arch.latents, self.arch.hyper_latents);
 
-        let y = self.run(Part::Analysis, &x, fine, &qualities)?;
-        let z = self.run(Part::HyperAnalysis, &y, grid, &qualities)?;
+        let mut y = self.run(Part::Analysis, &x, fine, &qualities)?;
+        let mut z = self.run(Part::HyperAnalysis, &y, grid, &qualities)?;
+        if matches!(rounding, Rounding::Hard) {
+            // Rounding lets no gradient through.
+            (y, z) = (y.detach(), z.detach());
+        }
 
         let z_step = blend.matmul(self.vars[Z_STEP].as_tensor())?;
         let z_scale = (blend.matmul(self.vars[Z_SCALE].as_tensor())? + &z_step)?;

@@ -18,6 +18,7 @@ use super::import::import_restoration;
 use super::kernels::Precision;
 use super::model::numbers;
 use super::net::Layout;
+use super::quantize::Rounding;
 use super::restoration::Restoration;
 use super::trainer::{Crop, Trainee};
 use crate::eval::decibel;
@@ -151,7 +152,7 @@ impl Trainee for RestorationRun {
             .collect()
     }
 
-    fn loss(&self, share: &Drawn, _noise: u64) -> Result<(Tensor, Vec<Crop>)> {
+    fn loss(&self, share: &Drawn, _: Rounding) -> Result<(Tensor, Vec<Crop>)> {
         let (loss, mse) = self.net.forward(&share.examples)?;
         let crops = share
             .positions

@@ -19,6 +19,7 @@ use super::kernels::Precision;
 use super::model::numbers;
 use super::net::Layout;
 use super::optimizer::{Method, Settings, matrices, pieces};
+use super::quantize::Rounding;
 use super::restoration_run::RestorationRun;
 use crate::model::Layer;
 
@@ -40,6 +41,11 @@ pub trait Trainee: Sync {
     /// The crops of one worker.
     type Share: Send + Sync;
 
+    /// Whether a variable stays as it is.
+    fn holds(&self, _name: &str, _rounding: Rounding) -> bool {
+        false
+    }
+
     /// The numbers its networks follow from.
     fn arch(&self) -> &Self::Arch;
     /// The variables; a flat one for each network, and others.
@@ -52,7 +58,7 @@ pub trait Trainee: Sync {
     /// step, whatever was drawn before.
     fn shares(&self, step: u64) -> Vec<Self::Share>;
     /// The objective on a share, and what is known of its crops.
-    fn loss(&self, share: &Self::Share, noise: u64) -> Result<(Tensor, Vec<Crop>)>;
+    fn loss(&self, share: &Self::Share, rounding: Rounding) -> Result<(Tensor, Vec<Crop>)>;
     /// Averaged weights on held-out pictures, for people and for the log;
     /// nothing where there are no such pictures.
     fn validate(&self, checkpoint: &Checkpoint<Self::Arch>) -> Result<Option<(String, Value)>>;
@@ -81,6 +87,9 @@ fn prepare(args: &TrainArgs, stop: &AtomicBool) -> Result<()> {
     if args.batch == 0 || args.workers == 0 || !args.batch.is_multiple_of(args.workers) {
         bail!("--batch {} cannot be shared among {} workers", args.batch, args.workers);
     }
+    if !(0.0..=1.0).contains(&args.hard_from) {
+        bail!("--hard-from {} is not from 0 to 1", args.hard_from);
+    }
     if !(0.0..=1.0).contains(&args.false_colours) {
         bail!("--false-colours {} is not from 0 to 1", args.false_colours);
     }
@@ -93,7 +102,8 @@ fn prepare(args: &TrainArgs, stop: &AtomicBool) -> Result<()> {
         }
         Purpose::Denoise | Purpose::Upscale => {
             let (run, checkpoint) = RestorationRun::open(args)?;
-            fit(&run, checkpoint, args, stop)
+            // There is nothing to round.
+            fit(&run, checkpoint, &TrainArgs { hard_from: 1.0, ..args.clone() }, stop)
         }
     }
 }
@@ -179,12 +189,26 @@ fn fit<T: Trainee>(
             }
 
             let shares: Vec<T::Share> = batches.recv().expect("the loader never ends first");
-            let noise = args.seed.wrapping_mul(1_000_003).wrapping_add(step * 64);
+            let rounding = match progress >= args.hard_from {
+                true => Rounding::Hard,
+                false => Rounding::Noise(args.seed.wrapping_mul(1_000_003).wrapping_add(step * 64)),
+            };
+            let held = |name: &String| trainee.holds(name, rounding);
+            // What is held is held at its average, so it differs from that only before the first such step.
+            if states.iter().any(|(name, state)| held(name) && state.ema != weights[name]) {
+                for (name, w) in &mut weights {
+                    w.clone_from(&states[name].ema);
+                    set_var(&trainee.vars()[name], w)?;
+                }
+            }
             let brought = shares
                 .par_iter()
                 .with_max_len(1)
                 .enumerate()
-                .map(|(i, share)| worker(trainee, share, noise + i as u64))
+                .map(|(i, share)| match rounding {
+                    Rounding::Noise(seed) => worker(trainee, share, Rounding::Noise(seed + i as u64)),
+                    Rounding::Hard => worker(trainee, share, rounding),
+                })
                 .collect::<Result<Vec<Brought>>>()?;
             step += 1;
             let lr = args.learning_rate(progress);
@@ -197,7 +221,8 @@ fn fit<T: Trainee>(
                     .map(|(name, grad)| (name, grad.iter().map(|g| g * scale).collect()))
                     .collect();
                 let mut work = Vec::new();
-                for ((name, w), state) in weights.iter_mut().zip(states.values_mut()) {
+                let variables = weights.iter_mut().zip(states.values_mut());
+                for ((name, w), state) in variables.filter(|((name, _), _)| !held(name)) {
                     // The tables are logarithms and have octaves to go.
                     let (slots, lr) = match layouts.get(name) {
                         Some(layout) => (&layout.slots[..], lr),
@@ -246,8 +271,8 @@ fn set_var(var: &Var, values: &[f32]) -> Result<()> {
     Ok(var.set(&Tensor::from_slice(values, var.shape(), &Device::Cpu)?)?)
 }
 
-fn worker<T: Trainee>(trainee: &T, share: &T::Share, noise: u64) -> Result<Brought> {
-    let (loss, crops) = trainee.loss(share, noise)?;
+fn worker<T: Trainee>(trainee: &T, share: &T::Share, rounding: Rounding) -> Result<Brought> {
+    let (loss, crops) = trainee.loss(share, rounding)?;
     let store = loss.backward()?;
     let grads = trainee
         .vars()

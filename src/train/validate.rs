@@ -30,6 +30,8 @@ pub struct Point {
     pub psnr_rgb: f64,
     /// The objective.
     pub loss: f64,
+    /// The geometric mean of the pictures' objectives, to which each counts alike.
+    pub relative: f64,
 }
 
 /// The first `count` pictures of a folder, cropped to multiples of 64.
@@ -68,9 +70,9 @@ pub fn run(model: &CodecModel, pictures: &[(Geometry, Vec<f32>)]) -> Result<Vec<
                     let mse = first(&outcome.mse)?;
                     let psnr = decibel(mse);
                     let loss = f64::from(outcome.loss.to_scalar::<f32>()?);
-                    Ok([first(&outcome.bpp)?, first(&outcome.hyper_bpp)?, psnr, loss])
+                    Ok([first(&outcome.bpp)?, first(&outcome.hyper_bpp)?, psnr, loss, loss.ln()])
                 })
-                .collect::<Result<Vec<[f64; 4]>>>()?;
+                .collect::<Result<Vec<[f64; 5]>>>()?;
             let mean = |i: usize| sums.iter().map(|s| s[i]).sum::<f64>() / sums.len() as f64;
             Ok(Point {
                 position: quality.0 as f32 + quality.1,
@@ -78,6 +80,7 @@ pub fn run(model: &CodecModel, pictures: &[(Geometry, Vec<f32>)]) -> Result<Vec<
                 hyper_bpp: mean(1),
                 psnr_rgb: mean(2),
                 loss: mean(3),
+                relative: mean(4).exp(),
             })
         })
         .collect()
@@ -86,7 +89,8 @@ pub fn run(model: &CodecModel, pictures: &[(Geometry, Vec<f32>)]) -> Result<Vec<
 /// One line for people.
 pub fn describe(points: &[Point]) -> String {
     let loss = points.iter().map(|p| p.loss).sum::<f64>() / points.len() as f64;
-    let mut text = format!("loss {loss:.4}");
+    let logs = points.iter().map(|p| p.relative.ln()).sum::<f64>() / points.len() as f64;
+    let mut text = format!("loss {loss:.4} (relative {:.4})", logs.exp());
     for p in points {
         text += &format!("   {:.4} ({:.4}) bpp {:.3} dB", p.bpp, p.hyper_bpp, p.psnr_rgb);
     }

@@ -28,6 +28,8 @@ pub const TINY: Arch = Arch {
     hyper_analysis_channels: 5,
     hyper_synthesis_channels: 5,
     hyper_latents: 3,
+    analysis_inner: 8,
+    synthesis_inner: 8,
 };
 
 /// A model of the given shape.

@@ -7,7 +7,8 @@ use std::arch::x86_64::*;
 
 use super::{Accumulators, Epilogue, Kernel, TILE, assert_tile, avx2, scalar};
 use crate::model::layer::LEAKY_SHIFT;
-use crate::nn::weights::{Depthwise, WeightPair};
+use crate::nn::requant::Gate;
+use crate::nn::weights::{Activation, Depthwise, LANES, Lanes, WeightPair};
 
 /// Proof that this processor has AVX-512 F, BW and VNNI.
 #[derive(Debug)]
@@ -50,6 +51,7 @@ impl Kernel for Avx512 {
                 304 => tiles::<304>(weights, inputs, x, acc, lanes),
                 384 => tiles::<384>(weights, inputs, x, acc, lanes),
                 512 => tiles::<512>(weights, inputs, x, acc, lanes),
+                768 => tiles::<768>(weights, inputs, x, acc, lanes),
                 _ => tiles::<0>(weights, inputs, x, acc, lanes),
             }
         }
@@ -152,9 +154,77 @@ unsafe fn tile<const K: usize, const P: usize, const R: usize>(
     }
 }
 
+/// Lanes of i32 in one register, which narrow to half a register of i16.
+const HALF: usize = LANES / 2;
+
+/// See [`Kernel::finish`]: half blocks here, what is left in the scalar loop.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn finish(acc: &[Accumulators], epilogue: &Epilogue<'_>, add: Option<&[i16]>, output: &mut [i16]) {
-    scalar::finish(acc, epilogue, add, output);
+    if !epilogue.count.is_multiple_of(HALF) {
+        return scalar::finish(acc, epilogue, add, output);
+    }
+    let halves = [0, 1].map(|half| Requant {
+        offsets: load_half(epilogue.offsets, half),
+        shifts: load_half(epilogue.shifts, half),
+    });
+    for (position, acc) in acc.iter().enumerate() {
+        for half in 0..epilogue.count / HALF {
+            let value = match epilogue.activation {
+                Activation::None => halves[half].apply(acc, half),
+                Activation::LeakyRelu => {
+                    let x = halves[half].apply(acc, half);
+                    _mm256_max_epi16(x, _mm256_srai_epi16::<{ LEAKY_SHIFT as i32 }>(x))
+                }
+                Activation::Gate(by) => gate(by, halves[0].apply(acc, 0), halves[1].apply(acc, 1)),
+            };
+            let at = position * epilogue.stride + epilogue.channel + half * HALF;
+            let value = match add {
+                Some(add) => {
+                    let add: &[i16; HALF] = add[at..][..HALF].try_into().unwrap();
+                    // SAFETY: the array is half a register long.
+                    _mm256_adds_epi16(unsafe { _mm256_loadu_si256(add.as_ptr().cast()) }, value)
+                }
+                None => value,
+            };
+            let output: &mut [i16; HALF] = (&mut output[at..][..HALF]).try_into().unwrap();
+            // SAFETY: the array is half a register long.
+            unsafe { _mm256_storeu_si256(output.as_mut_ptr().cast(), value) };
+        }
+    }
+}
+
+/// What turns half of a block's accumulators into 16 values of i16.
+struct Requant {
+    offsets: __m512i,
+    shifts: __m512i,
+}
+
+impl Requant {
+    #[target_feature(enable = "avx512f")]
+    fn apply(&self, acc: &Accumulators, half: usize) -> __m256i {
+        let sum = _mm512_add_epi32(load_half(acc, half), self.offsets);
+        _mm512_cvtsepi32_epi16(_mm512_srav_epi32(sum, self.shifts))
+    }
+}
+
+/// [`Gate::apply`] to 16 pairs of values.
+#[target_feature(enable = "avx512f")]
+fn gate(gate: Gate, x: __m256i, by: __m256i) -> __m256i {
+    let limit = _mm256_set1_epi16(gate.limit);
+    let by = _mm256_max_epi16(by, _mm256_sub_epi16(_mm256_setzero_si256(), limit));
+    let by = _mm256_min_epi16(by, limit);
+    let product = _mm512_mullo_epi32(_mm512_cvtepi16_epi32(x), _mm512_cvtepi16_epi32(by));
+    let rounded = _mm512_add_epi32(product, _mm512_set1_epi32(1 << ((gate.shift - 1) & 31)));
+    _mm512_cvtsepi32_epi16(_mm512_sra_epi32(rounded, _mm_cvtsi32_si128(gate.shift as i32)))
+}
+
+/// Half of a block's lanes.
+#[target_feature(enable = "avx512f")]
+fn load_half<T>(lanes: &Lanes<T>, half: usize) -> __m512i {
+    const { assert!(size_of::<T>() == 4) };
+    let values: &[T; HALF] = lanes.0[half * HALF..][..HALF].try_into().unwrap();
+    // SAFETY: the array is one register long.
+    unsafe { _mm512_loadu_si512(values.as_ptr().cast()) }
 }
 
 /// Channels of a depthwise layer in one register.

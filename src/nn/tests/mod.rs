@@ -196,6 +196,8 @@ fn every_part_of_the_codec_is_the_same_on_any_level_and_thread_count() {
         hyper_analysis_channels: 128,
         hyper_synthesis_channels: 128,
         hyper_latents: 96,
+        analysis_inner: 128,
+        synthesis_inner: 80,
     };
     let mut random = Random(7);
     for part in Part::ALL {
@@ -266,6 +268,8 @@ fn a_value_does_not_depend_on_its_window() {
         hyper_analysis_channels: 5,
         hyper_synthesis_channels: 5,
         hyper_latents: 3,
+        analysis_inner: 8,
+        synthesis_inner: 5,
     };
     let mut random = Random(11);
     for part in Part::ALL {

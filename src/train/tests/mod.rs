@@ -21,6 +21,8 @@ fn tiny_arch() -> Arch {
         hyper_analysis_channels: 16,
         hyper_synthesis_channels: 16,
         hyper_latents: 16,
+        analysis_inner: 16,
+        synthesis_inner: 16,
     }
 }
 

@@ -7,6 +7,7 @@ use clap::Parser;
 
 use crate::model::{Arch, Model};
 use crate::train::checkpoint::Checkpoint;
+use crate::train::config::CodecArgs;
 use crate::train::dataset::Dataset;
 use crate::train::import::import;
 use crate::train::model::CodecModel;
@@ -53,7 +54,7 @@ pub fn args(data: &Path, run: &Path, steps: u64) -> TrainArgs {
     (args.data, args.run, args.steps) = (data.into(), run.into(), Some(steps));
     args.val = Some(data.join("val"));
     // The schedule depends on the number of steps; a constant rate makes runs of different lengths comparable.
-    args.decay_from = 0.999;
+    (args.decay_from, args.hard_from) = (0.999, 1.0);
     args.lr = 2e-3;
     args.false_colours = 0.0;
     args
@@ -157,6 +158,35 @@ fn new_blocks_change_nothing_before_they_are_trained() {
 }
 
 #[test]
+fn new_channels_change_nothing_until_new_latents_fill_them() {
+    let folder = tempfile::tempdir().unwrap();
+    pictures(folder.path(), 96);
+    let run = folder.path().join("run");
+    train(&args(folder.path(), &run, 20)).unwrap();
+    let old = Checkpoint::<Arch>::load(&run).unwrap().unwrap();
+    let grown = |channels, latents| {
+        let run = folder.path().join(format!("{channels}-{latents}"));
+        std::fs::create_dir(&run).unwrap();
+        old.save(&run).unwrap();
+        let mut wider = TrainArgs { run: run.clone(), grow: true, ..args(folder.path(), &run, 20) };
+        (wider.codec.channels, wider.codec.latents) = (channels, latents);
+        (wider.codec.inner, wider.codec.analysis_inner) = (Some(16), Some(16));
+        train(&wider)?;
+        anyhow::Ok(Checkpoint::<Arch>::load(&run).unwrap().unwrap())
+    };
+    let same = grown(48, 32).unwrap();
+    assert_eq!((same.arch.synthesis_channels, same.arch.synthesis_inner), (48, 16));
+    for (a, b) in look(&old, folder.path()).iter().zip(look(&same, folder.path())) {
+        assert!((a.bpp - b.bpp).abs() < 1e-5 && (a.psnr_rgb - b.psnr_rgb).abs() < 1e-3, "{a:?} {b:?}");
+    }
+    let best = |c: &Checkpoint| look(c, folder.path()).pop().unwrap().psnr_rgb;
+    let (before, after) = (best(&old), best(&grown(48, 96).unwrap()));
+    assert!(after > before + 1.0, "{before} dB grew to {after} dB");
+    let error = format!("{:#}", grown(208, 32).err().unwrap());
+    assert!(error.contains("192 more channels beside 16, where there are 192 directions"), "{error}");
+}
+
+#[test]
 fn a_smaller_model_starts_near_the_larger_one_it_was_cut_from() {
     let folder = tempfile::tempdir().unwrap();
     pictures(folder.path(), 96);
@@ -197,7 +227,10 @@ fn an_exported_model_codes_like_the_float_network() {
     let folder = tempfile::tempdir().unwrap();
     pictures(folder.path(), 96);
     let run = folder.path().join("run");
-    train(&args(folder.path(), &run, 60)).unwrap();
+    let mut narrow = args(folder.path(), &run, 60);
+    (narrow.codec.inner, narrow.codec.analysis_channels) = (Some(32), Some(32));
+    narrow.codec.analysis_inner = Some(16);
+    train(&narrow).unwrap();
     let output = folder.path().join("tiny.aem");
     let export = ExportArgs {
         run,
@@ -225,7 +258,7 @@ fn an_exported_model_codes_like_the_float_network() {
     // A new run can start there, and grow at once.
     let again = folder.path().join("again");
     let mut start = TrainArgs { from: Some(output), grow: true, ..args(folder.path(), &again, 1) };
-    start.codec.latents = 48;
+    start.codec = CodecArgs { latents: 48, ..narrow.codec };
     train(&start).unwrap();
     assert_eq!(Checkpoint::<Arch>::load(&again).unwrap().unwrap().arch.latents, 48);
 }
