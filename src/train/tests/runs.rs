@@ -114,6 +114,37 @@ fn training_learns_and_a_resumed_run_equals_an_uninterrupted_one() {
 }
 
 #[test]
+fn at_last_latents_are_rounded_and_the_encoder_is_held_at_its_average() {
+    let folder = tempfile::tempdir().unwrap();
+    pictures(folder.path(), 96);
+    let (whole, halves) = (folder.path().join("whole"), folder.path().join("halves"));
+    let args = |run: &Path| TrainArgs { hard_from: 0.5, ..args(folder.path(), run, 600) };
+    train(&TrainArgs { stop_after: Some(300), ..args(&whole) }).unwrap();
+    let noisy = Checkpoint::<Arch>::load(&whole).unwrap().unwrap();
+    train(&args(&whole)).unwrap();
+    let hard = Checkpoint::<Arch>::load(&whole).unwrap().unwrap();
+    for name in ["g_a", "h_a", "y_step_log2", "z_step_log2"] {
+        assert_ne!(noisy.weights[name], noisy.states[name].ema, "{name}");
+        assert!(hard.weights[name] == noisy.states[name].ema, "{name} moved");
+        assert!(hard.states[name].ema == noisy.states[name].ema, "the average of {name} moved");
+    }
+    for name in ["g_s", "h_s", "prior", "context"] {
+        assert_ne!(hard.weights[name], noisy.states[name].ema, "{name}");
+    }
+    let loss = |c: &Checkpoint| look(c, folder.path()).iter().map(|point| point.loss).sum::<f64>();
+    let (before, after) = (loss(&noisy), loss(&hard));
+    assert!(after < before, "{before} became {after}");
+
+    // Interrupted in the middle of it, the run ends up the same.
+    train(&TrainArgs { stop_after: Some(450), ..args(&halves) }).unwrap();
+    train(&args(&halves)).unwrap();
+    assert!(Checkpoint::<Arch>::load(&halves).unwrap().unwrap().weights == hard.weights);
+
+    let error = train(&TrainArgs { hard_from: 1.5, ..args(&whole) }).unwrap_err().to_string();
+    assert!(error.contains("1.5") && error.contains("--hard-from"), "{error}");
+}
+
+#[test]
 fn a_run_grows_more_latents_and_keeps_what_it_knew() {
     let folder = tempfile::tempdir().unwrap();
     pictures(folder.path(), 96);
