@@ -3,16 +3,17 @@
 //!
 //! ```text
 //! cargo bench --features openjpeg --bench openjpeg -- [--sizes 0.4,3,12,50,100] [--repeat N] [--model NAME|FILE]
+//!     [--pictures FOLDER]
 //! ```
 //!
 //! The picture is testdata/images/kodim23.png, mirrored side by side up to each
-//! size. Ours is coded at quality 75; OpenJPEG (2.5, its 9/7 transform, one
+//! size, or with --pictures all of a folder as they are. Ours is coded at quality 75; OpenJPEG (2.5, its 9/7 transform, one
 //! layer) at the rate that gives the same PSNR. Times are processor time of the
 //! whole process for one thread, wall time for two, medians over the repeats.
 #![allow(unsafe_code)] // OpenJPEG is a C library.
 
 use std::ffi::CString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 use std::{env, fs, ptr};
@@ -159,8 +160,40 @@ fn main() {
     }
     let sizes: Vec<f64> =
         option("--sizes").unwrap_or("0.4,3,12").split(',').map(|size| size.parse().unwrap()).collect();
-    let tile = image::open(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/images/kodim23.png")).unwrap();
-    let tile = tile.into_rgb8();
+    let kodim23 = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/images/kodim23.png");
+    let (mut paths, sizes) = match option("--pictures") {
+        Some(folder) => {
+            (fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect(), vec![0.0])
+        }
+        None => (vec![PathBuf::from(kodim23)], sizes),
+    };
+    paths.sort();
+    println!("model {}; ms, ours / OpenJPEG (ratio)", name.unwrap_or("default"));
+    println!(
+        "| picture | Mpx | bpp, dB | OpenJPEG | decode, 1 thread | ns/pixel | encode, 1 thread | decode, 2 threads | speed-up | peak, bytes/pixel |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    let ratios: Vec<[f64; 3]> = paths
+        .iter()
+        .filter_map(|path| Some((path, image::open(path).ok()?.into_rgb8())))
+        .flat_map(|(path, tile)| measure(path, &tile, &sizes, name, option("--repeat")))
+        .collect();
+    let middle = [0, 1, 2].map(|i| median(ratios.iter().map(|ratios| ratios[i]).collect()));
+    println!(
+        "median ratios: decode {:.2}, encode {:.2}, decode with 2 threads {:.2}",
+        middle[0], middle[1], middle[2]
+    );
+}
+
+/// Prints a row for each size of a picture, and returns the ratios of decoding,
+/// encoding and decoding with two threads.
+fn measure(
+    path: &Path,
+    tile: &RgbImage,
+    sizes: &[f64],
+    name: Option<&str>,
+    repeats: Option<&str>,
+) -> Vec<[f64; 3]> {
     let folder = tempfile::tempdir().unwrap();
     let (ours_path, theirs_path) = (folder.path().join("a.aec"), folder.path().join("a.j2k"));
     let prepared = model(name);
@@ -169,33 +202,26 @@ fn main() {
 
     // OpenJPEG's rate at our PSNR on the small picture.
     let bytes = encode(&DynamicImage::from(tile.clone()), &encoding).unwrap();
-    let wanted = psnr(&tile, &decode(&bytes, &decoding).unwrap().into_rgb8());
+    let wanted = psnr(tile, &decode(&bytes, &decoding).unwrap().into_rgb8());
     let (mut low, mut high) = (0.05, 8.0);
     for _ in 0..12 {
         let middle = f64::sqrt(low * high);
-        j2k_encode(&tile, middle, 1, &theirs_path);
-        let found = psnr(&tile, &j2k_decode(&theirs_path, 1));
+        j2k_encode(tile, middle, 1, &theirs_path);
+        let found = psnr(tile, &j2k_decode(&theirs_path, 1));
         if found < wanted { low = middle } else { high = middle }
     }
     let bpp = high;
-    println!(
-        "model {}; {wanted:.2} dB, OpenJPEG at {bpp:.3} bits per pixel; ms, ours / OpenJPEG (ratio)",
-        name.unwrap_or("default")
-    );
-    println!(
-        "| Mpx | decode, 1 thread | ns/pixel | encode, 1 thread | decode, 2 threads | speed-up | peak, bytes/pixel |"
-    );
-    println!("|---|---|---|---|---|---|---|");
     let pools = [1, 2].map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap());
-    for megapixels in sizes {
-        let rgb = mirrored(&tile, megapixels);
+    let mut ratios = Vec::new();
+    for &megapixels in sizes {
+        let rgb = mirrored(tile, megapixels);
         let pixels = f64::from(rgb.width()) * f64::from(rgb.height());
         let picture = DynamicImage::from(rgb.clone());
         let bytes = pools[1].install(|| encode(&picture, &encoding).unwrap());
         fs::write(&ours_path, &bytes).unwrap();
         j2k_encode(&rgb, bpp, 2, &theirs_path);
-        let repeat = option("--repeat")
-            .map_or_else(|| (60.0 / pixels * 1e6).clamp(2.0, 25.0) as usize, |n| n.parse().unwrap());
+        let repeat =
+            repeats.map_or_else(|| (60.0 / pixels * 1e6).clamp(2.0, 25.0) as usize, |n| n.parse().unwrap());
         let scratch = folder.path().join("b.j2k");
         let mut times: [Vec<(f64, f64)>; 6] = Default::default();
         for _ in 0..repeat {
@@ -215,6 +241,11 @@ fn main() {
         let ratio = |a: &[(f64, f64)], b: &[(f64, f64)], of: fn(&(f64, f64)) -> f64| {
             median(a.iter().zip(b).map(|(a, b)| of(a) / of(b)).collect())
         };
+        let both = [
+            ratio(&times[0], &times[1], |time| time.0),
+            ratio(&times[4], &times[5], |time| time.0),
+            ratio(&times[2], &times[3], |time| time.1),
+        ];
         let child = std::process::Command::new(env::current_exe().unwrap())
             .arg("--decode-once")
             .arg(&ours_path)
@@ -224,22 +255,25 @@ fn main() {
             .unwrap();
         let peak: f64 = String::from_utf8_lossy(&child.stdout).trim().parse().unwrap();
         println!(
-            "| {:.1} ({:.2} bpp) | {:.0} / {:.0} ({:.2}) | {:.1} | {:.0} / {:.0} ({:.2}) | {:.0} / {:.0} ({:.2}) | {:.2} | {:.1} MB, {:.2} over 40 MB |",
+            "| {} | {:.1} | {:.2}, {wanted:.2} | {bpp:.2} | {:.0} / {:.0} ({:.2}) | {:.1} | {:.0} / {:.0} ({:.2}) | {:.0} / {:.0} ({:.2}) | {:.2} | {:.1} MB, {:.2} over 40 MB |",
+            path.file_stem().unwrap_or_default().to_string_lossy(),
             pixels / 1e6,
             bytes.len() as f64 * 8.0 / pixels,
             cpu(0),
             cpu(1),
-            ratio(&times[0], &times[1], |time| time.0),
+            both[0],
             cpu(0) * 1e6 / pixels,
             cpu(4),
             cpu(5),
-            ratio(&times[4], &times[5], |time| time.0),
+            both[1],
             wall(2),
             wall(3),
-            ratio(&times[2], &times[3], |time| time.1),
+            both[2],
             ratio(&times[0], &times[2], |time| time.1),
             peak / 1e6,
             (peak - 40e6).max(0.0) / pixels,
         );
+        ratios.push(both);
     }
+    ratios
 }
