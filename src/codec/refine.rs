@@ -39,10 +39,6 @@ const PASSES: [usize; 10] = [0, 6, 8, 14, 22, 35, 55, 90, 150, 240];
 pub(super) const MAX_EFFORT: u8 = PASSES.len() as u8 - 1;
 /// Latent positions around a tile whose pixels the tile's latents reach.
 const HALO: usize = 4;
-/// How much more the squared error counts than at effort 0, whose steps are
-/// chosen for plain rounding: a search does better with larger steps and more
-/// symbols that are not 0. Measured, see `docs/training.md`.
-const ERROR_GAIN: f64 = 1.3;
 /// How far a position moves in a pass at first, in steps.
 const RATE: f32 = 0.08;
 /// Powers of the odds between two symbols, in the first pass and the last.
@@ -162,7 +158,7 @@ impl Scene<'_> {
     /// divided by the samples of a pixel.
     fn lambda(&self) -> f32 {
         let samples = 3.0 * f64::from(1 << (2 * SYNTHESIS_OUTPUT_BITS));
-        (ERROR_GAIN * self.quantiser.quality.lambda() / samples) as f32
+        (self.quantiser.quality.lambda() / samples) as f32
     }
 }
 
