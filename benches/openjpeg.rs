@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The picture is testdata/images/kodim23.png, mirrored side by side up to each
-//! size, or with --pictures all of a folder as they are. Ours is coded at quality 75; OpenJPEG (2.5, its 9/7 transform, one
-//! layer) at the rate that gives the same PSNR. Times are processor time of the
+//! size, or with --pictures all of a folder as they are. Ours is coded at
+//! quality 75; OpenJPEG (2.5, its 9/7 transform, one layer) at the rate that gives the same PSNR. Times are processor time of the
 //! whole process for one thread, wall time for two, medians over the repeats.
 #![allow(unsafe_code)] // OpenJPEG is a C library.
 
@@ -241,7 +241,7 @@ fn measure(
         let ratio = |a: &[(f64, f64)], b: &[(f64, f64)], of: fn(&(f64, f64)) -> f64| {
             median(a.iter().zip(b).map(|(a, b)| of(a) / of(b)).collect())
         };
-        let both = [
+        let three = [
             ratio(&times[0], &times[1], |time| time.0),
             ratio(&times[4], &times[5], |time| time.0),
             ratio(&times[2], &times[3], |time| time.1),
@@ -261,19 +261,19 @@ fn measure(
             bytes.len() as f64 * 8.0 / pixels,
             cpu(0),
             cpu(1),
-            both[0],
+            three[0],
             cpu(0) * 1e6 / pixels,
             cpu(4),
             cpu(5),
-            both[1],
+            three[1],
             wall(2),
             wall(3),
-            both[2],
+            three[2],
             ratio(&times[0], &times[2], |time| time.1),
             peak / 1e6,
             (peak - 40e6).max(0.0) / pixels,
         );
-        ratios.push(both);
+        ratios.push(three);
     }
     ratios
 }

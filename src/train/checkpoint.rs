@@ -42,34 +42,21 @@ impl Numbers for Arch {
     }
 
     fn from_text(text: &str) -> Option<Arch> {
-        let numbers: Vec<usize> = text.split(' ').map(|n| n.parse().ok()).collect::<Option<_>>()?;
-        let [
-            analysis_channels,
-            analysis_blocks,
-            synthesis_channels,
-            synthesis_blocks,
-            latents,
-            hyper_analysis_channels,
-            hyper_synthesis_channels,
-            hyper_latents,
-            analysis_inner,
-            synthesis_inner,
-        ] = numbers[..]
-        else {
-            return None;
+        let mut numbers = text.split(' ').map(|n| n.parse().ok());
+        let mut next = || numbers.next().flatten();
+        let arch = Arch {
+            analysis_channels: next()?,
+            analysis_blocks: next()?,
+            synthesis_channels: next()?,
+            synthesis_blocks: next()?,
+            latents: next()?,
+            hyper_analysis_channels: next()?,
+            hyper_synthesis_channels: next()?,
+            hyper_latents: next()?,
+            analysis_inner: next()?,
+            synthesis_inner: next()?,
         };
-        Some(Arch {
-            analysis_channels,
-            analysis_blocks,
-            synthesis_channels,
-            synthesis_blocks,
-            latents,
-            hyper_analysis_channels,
-            hyper_synthesis_channels,
-            hyper_latents,
-            analysis_inner,
-            synthesis_inner,
-        })
+        numbers.next().is_none().then_some(arch)
     }
 }
 

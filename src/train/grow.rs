@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
+use nalgebra::DMatrix;
 
 use super::checkpoint::Checkpoint;
 use super::model::{Batch, CodecModel, Y_STEP, numbers};
@@ -98,8 +99,11 @@ pub fn grow(mut old: Checkpoint, start: &CodecModel, sample: &Batch) -> Result<C
     let free = if new.synthesis_channels > before { before } else { 0 };
     if wider != old.arch {
         let wider = CodecModel::new(wider, 0)?;
+        let pixels = covariance(&sample.pixels, PIXEL_CHANNELS);
         old = transfer(&old, &wider, |name, grown| match Part::from_name(name) {
-            Some(part) => place_new_channels(part, &old.arch, &wider.arch, &old.weights[name], sample, grown),
+            Some(part) => {
+                place_new_channels(part, &old.arch, &wider.arch, &old.weights[name], &pixels, grown)
+            }
             None => Ok(()),
         })?;
     }
@@ -157,13 +161,13 @@ fn transfer(
 }
 
 /// Writes the parameters of new channels at 1/8, scaled half-way to whitening
-/// as in the KLT start. No old layer knows them yet.
+/// as in the KLT start; `pixels` is the covariance of a block's. No old layer knows them yet.
 fn place_new_channels(
     part: Part,
     old: &Arch,
     new: &Arch,
     trained: &[f32],
-    sample: &Batch,
+    pixels: &DMatrix<f64>,
     params: &mut [f32],
 ) -> Result<()> {
     let (c, grown) = match part {
@@ -173,9 +177,8 @@ fn place_new_channels(
     };
     params.fill(0.0);
     let (a, b) = (Layout::new(&old.layers(part)), Layout::new(&new.layers(part)));
-    let pixels = covariance(&sample.pixels, PIXEL_CHANNELS);
     if part == Part::Analysis {
-        let (basis, deviations) = complement(a.slots[0].weights(trained), &pixels, grown - c)?;
+        let (basis, deviations) = complement(a.slots[0].weights(trained), pixels, grown - c)?;
         for (row, from) in
             params[b.slots[0].weight..].chunks_exact_mut(grown).zip(basis.chunks_exact(grown - c))
         {
@@ -185,7 +188,7 @@ fn place_new_channels(
         }
     } else {
         let (from, to) = (&a.slots[a.slots.len() - 1], &b.slots[b.slots.len() - 1]);
-        let (basis, deviations) = complement(&transposed(from.weights(trained), c), &pixels, grown - c)?;
+        let (basis, deviations) = complement(&transposed(from.weights(trained), c), pixels, grown - c)?;
         let rows = params[to.weight + c * PIXEL_CHANNELS..].chunks_exact_mut(PIXEL_CHANNELS);
         for ((row, from), d) in
             rows.zip(transposed(&basis, PIXEL_CHANNELS).chunks_exact(PIXEL_CHANNELS)).zip(&deviations)
