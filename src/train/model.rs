@@ -173,10 +173,7 @@ impl CodecModel {
             .reshape((hyper.rows(), 2 * n))?;
         let quantize = |geometry: Geometry, salt| Quantize {
             positions: geometry.positions(),
-            rounding: match rounding {
-                Rounding::Noise(seed) => Rounding::Noise(seed.wrapping_mul(3).wrapping_add(salt)),
-                Rounding::Hard => Rounding::Hard,
-            },
+            rounding: rounding.reseeded(|seed| seed.wrapping_mul(3).wrapping_add(salt)),
         };
         let z_coded = quantize(hyper, 0).apply(&z, &z_params, &z_step)?;
         let features = self.run(Part::HyperSynthesis, &z_coded.narrow(1, 0, n)?, hyper, &qualities)?;

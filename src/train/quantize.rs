@@ -25,6 +25,16 @@ pub enum Rounding {
     Hard,
 }
 
+impl Rounding {
+    /// The same with another seed.
+    pub fn reseeded(self, seed: impl FnOnce(u64) -> u64) -> Rounding {
+        match self {
+            Rounding::Noise(old) => Rounding::Noise(seed(old)),
+            Rounding::Hard => Rounding::Hard,
+        }
+    }
+}
+
 /// Quantises latents.
 #[derive(Debug, Clone, Copy)]
 pub struct Quantize {

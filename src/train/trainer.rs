@@ -205,10 +205,7 @@ fn fit<T: Trainee>(
                 .par_iter()
                 .with_max_len(1)
                 .enumerate()
-                .map(|(i, share)| match rounding {
-                    Rounding::Noise(seed) => worker(trainee, share, Rounding::Noise(seed + i as u64)),
-                    Rounding::Hard => worker(trainee, share, rounding),
-                })
+                .map(|(i, share)| worker(trainee, share, rounding.reseeded(|seed| seed + i as u64)))
                 .collect::<Result<Vec<Brought>>>()?;
             step += 1;
             let lr = args.learning_rate(progress);

@@ -168,16 +168,23 @@ impl Requant {
 
 /// [`crate::nn::requant::leaky_relu`] of 16 values.
 #[target_feature(enable = "avx2")]
-fn leaky_relu(x: __m256i) -> __m256i {
+pub(super) fn leaky_relu(x: __m256i) -> __m256i {
     _mm256_max_epi16(x, _mm256_srai_epi16::<{ LEAKY_SHIFT as i32 }>(x))
+}
+
+/// The second factor of [`Gate::apply`] within its limits.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn clamp(gate: Gate, by: __m256i) -> __m256i {
+    let limit = _mm256_set1_epi16(gate.limit);
+    let by = _mm256_max_epi16(by, _mm256_sub_epi16(_mm256_setzero_si256(), limit));
+    _mm256_min_epi16(by, limit)
 }
 
 /// [`Gate::apply`] to 16 pairs of values.
 #[target_feature(enable = "avx2")]
 fn gate(gate: Gate, x: __m256i, by: __m256i) -> __m256i {
-    let limit = _mm256_set1_epi16(gate.limit);
-    let by = _mm256_max_epi16(by, _mm256_sub_epi16(_mm256_setzero_si256(), limit));
-    let by = _mm256_min_epi16(by, limit);
+    let by = clamp(gate, by);
     let (low, high) = (_mm256_mullo_epi16(x, by), _mm256_mulhi_epi16(x, by));
     let shift = _mm_cvtsi32_si128(gate.shift as i32);
     let rounding = _mm256_set1_epi32(1 << ((gate.shift - 1) & 31));
@@ -225,14 +232,14 @@ fn multiply_add(acc: Pairs, x: Pairs, weights: Pairs) -> Pairs {
 }
 
 #[target_feature(enable = "avx2")]
-fn load(values: &[i16]) -> __m256i {
+pub(super) fn load(values: &[i16]) -> __m256i {
     let values: &[i16; WIDTH] = values[..WIDTH].try_into().unwrap();
     // SAFETY: the array is one register long.
     unsafe { _mm256_loadu_si256(values.as_ptr().cast()) }
 }
 
 #[target_feature(enable = "avx2")]
-fn store(values: &mut [i16], register: __m256i) {
+pub(super) fn store(values: &mut [i16], register: __m256i) {
     let values: &mut [i16; WIDTH] = (&mut values[..WIDTH]).try_into().unwrap();
     // SAFETY: the array is one register long.
     unsafe { _mm256_storeu_si256(values.as_mut_ptr().cast(), register) };

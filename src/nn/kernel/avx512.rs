@@ -51,7 +51,6 @@ impl Kernel for Avx512 {
                 304 => tiles::<304>(weights, inputs, x, acc, lanes),
                 384 => tiles::<384>(weights, inputs, x, acc, lanes),
                 512 => tiles::<512>(weights, inputs, x, acc, lanes),
-                768 => tiles::<768>(weights, inputs, x, acc, lanes),
                 _ => tiles::<0>(weights, inputs, x, acc, lanes),
             }
         }
@@ -171,24 +170,12 @@ fn finish(acc: &[Accumulators], epilogue: &Epilogue<'_>, add: Option<&[i16]>, ou
         for half in 0..epilogue.count / HALF {
             let value = match epilogue.activation {
                 Activation::None => halves[half].apply(acc, half),
-                Activation::LeakyRelu => {
-                    let x = halves[half].apply(acc, half);
-                    _mm256_max_epi16(x, _mm256_srai_epi16::<{ LEAKY_SHIFT as i32 }>(x))
-                }
+                Activation::LeakyRelu => avx2::leaky_relu(halves[half].apply(acc, half)),
                 Activation::Gate(by) => gate(by, halves[0].apply(acc, 0), halves[1].apply(acc, 1)),
             };
             let at = position * epilogue.stride + epilogue.channel + half * HALF;
-            let value = match add {
-                Some(add) => {
-                    let add: &[i16; HALF] = add[at..][..HALF].try_into().unwrap();
-                    // SAFETY: the array is half a register long.
-                    _mm256_adds_epi16(unsafe { _mm256_loadu_si256(add.as_ptr().cast()) }, value)
-                }
-                None => value,
-            };
-            let output: &mut [i16; HALF] = (&mut output[at..][..HALF]).try_into().unwrap();
-            // SAFETY: the array is half a register long.
-            unsafe { _mm256_storeu_si256(output.as_mut_ptr().cast(), value) };
+            let sum = add.map_or(value, |add| _mm256_adds_epi16(avx2::load(&add[at..]), value));
+            avx2::store(&mut output[at..], sum);
         }
     }
 }
@@ -210,9 +197,7 @@ impl Requant {
 /// [`Gate::apply`] to 16 pairs of values.
 #[target_feature(enable = "avx512f")]
 fn gate(gate: Gate, x: __m256i, by: __m256i) -> __m256i {
-    let limit = _mm256_set1_epi16(gate.limit);
-    let by = _mm256_max_epi16(by, _mm256_sub_epi16(_mm256_setzero_si256(), limit));
-    let by = _mm256_min_epi16(by, limit);
+    let by = avx2::clamp(gate, by);
     let product = _mm512_mullo_epi32(_mm512_cvtepi16_epi32(x), _mm512_cvtepi16_epi32(by));
     let rounded = _mm512_add_epi32(product, _mm512_set1_epi32(1 << ((gate.shift - 1) & 31)));
     _mm512_cvtsepi32_epi16(_mm512_sra_epi32(rounded, _mm_cvtsi32_si128(gate.shift as i32)))
