@@ -13,10 +13,11 @@ fn tiny() -> Model {
 
 #[test]
 fn a_model_survives_its_file() {
-    let model = tiny();
-    let bytes = model.write();
-    assert_eq!(bytes, model.write());
-    assert_eq!(Model::read(&bytes).unwrap(), model);
+    for model in [tiny(), synthetic::dependent(synthetic::TINY)] {
+        let bytes = model.write();
+        assert_eq!(bytes, model.write());
+        assert_eq!(Model::read(&bytes).unwrap(), model);
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use proptest::prelude::*;
 const ID: ModelId = ModelId(*b"tiny");
 
 static MODEL: LazyLock<Arc<PreparedModel>> =
-    LazyLock::new(|| PreparedModel::new(synthetic::model(synthetic::TINY), ID));
+    LazyLock::new(|| PreparedModel::new(synthetic::dependent(synthetic::TINY), ID));
 
 fn encoding(quality: f32) -> EncodeOptions {
     EncodeOptions { quality, effort: 0, model: Some(Arc::clone(&MODEL)), ..Default::default() }
@@ -88,7 +88,7 @@ fn unknown_chunks_change_nothing() {
 #[test]
 fn everything_but_the_stream_takes_24_bytes() {
     // With all symbols in bin 0 the streams are empty.
-    let mut model = synthetic::model(synthetic::TINY);
+    let mut model = synthetic::dependent(synthetic::TINY);
     model.z_scale_log2.fill(i16::MIN);
     model.y_step_log2.fill(14 << 10);
     for part in [Part::Prior, Part::Context] {

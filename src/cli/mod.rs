@@ -72,6 +72,8 @@ enum Command {
     Train(aecodec::train::TrainArgs),
     #[cfg(feature = "train")]
     Export(aecodec::train::ExportArgs),
+    #[cfg(feature = "train")]
+    Requantise(aecodec::train::requantise::RequantiseArgs),
 }
 
 /// Remove noise from pictures with a neural network, on any processor.
@@ -155,6 +157,8 @@ impl Command {
             Command::Train(args) => train::run(&args),
             #[cfg(feature = "train")]
             Command::Export(args) => train::export(&args),
+            #[cfg(feature = "train")]
+            Command::Requantise(args) => aecodec::train::requantise::requantise(&args),
         }
     }
 }

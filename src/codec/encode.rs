@@ -6,13 +6,12 @@ use std::sync::Arc;
 use image::DynamicImage;
 use rayon::prelude::*;
 
-use super::latents::{self, Quantiser, WrittenTile};
+use super::latents::{self, Quantiser, Wish, WrittenTile};
 use super::options::{EncodeOptions, MAX_EFFORT};
 use super::prepared::{PreparedModel, default_model};
 use super::refine::Scene;
 use super::{alpha, hidden, pixels, tensors};
 use crate::container::{self, Header};
-use crate::entropy::Costs;
 use crate::error::{Error, Result};
 use crate::model::{MAX_QUALITY, Part, QualityIndex};
 use crate::nn::{Source, Tensor};
@@ -98,10 +97,10 @@ pub(super) fn encode_tiles(
     for_each_tile(grid.count(), |index| {
         let (y, z) = &tiles[index];
         match &scene {
-            None => latents::write(model, &quantiser, y, z),
+            None => latents::write(model, &quantiser, Wish { y, z, weights: None }),
             Some(scene) => {
-                let y = scene.refine(index, y.clone(), z, effort)?;
-                latents::write(model, &quantiser, &y, z)
+                let (y, weights) = scene.refine(index, y.clone(), z, effort)?;
+                latents::write(model, &quantiser, Wish { y: &y, z, weights: weights.as_deref() })
             }
         }
     })
@@ -117,13 +116,13 @@ fn scene<'a>(
 ) -> Result<Scene<'a>> {
     let parts = for_each_tile(grid.count(), |index| {
         let (y, z) = &tiles[index];
-        Ok(latents::quantise(model, quantiser, y, z)?.0)
+        Ok(latents::quantise(model, quantiser, Wish { y, z, weights: None })?.0)
     })?;
     let mut y_hat = Tensor::new(grid.height, grid.width, model.model().arch.latents);
     for (index, part) in parts.iter().enumerate() {
         tensors::paste(&mut y_hat, &grid.tile(index), part);
     }
-    Ok(Scene { model, quantiser, costs: Costs::new(&model.model().tables), source, size, grid, y_hat })
+    Ok(Scene { model, quantiser, source, size, grid, y_hat })
 }
 
 /// The results of `f` for all tiles, in order; a single one is made right here.

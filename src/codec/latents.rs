@@ -10,18 +10,22 @@ use std::ops::Range;
 
 use super::prepared::PreparedModel;
 use super::tensors::{crop_to, extend_edges};
-use crate::entropy::{LatentReader, LatentWriter, bin_start, scale_bin};
+use super::trellis::{self, Wanted};
+use crate::entropy::{BINS, Costs, LatentReader, LatentWriter, bin_start, scale_bin};
 use crate::error::Result;
 use crate::model::arch::{HYPER_STRIDE, in_first_half};
 use crate::model::step::Step;
+use crate::model::trellis::{State, Trellis, half_steps};
 use crate::model::{Model, Part, QualityIndex};
 use crate::nn::{Source, Tensor, Window};
 
 /// The quantisation of one picture.
 pub(super) struct Quantiser {
     pub(super) quality: QualityIndex,
-    /// Of each latent channel.
-    pub(super) steps: Vec<Step>,
+    /// Half the step of each latent channel.
+    pub(super) half_steps: Vec<Step>,
+    /// The states that latents go through.
+    trellis: Trellis,
     /// Of the even latent channels and of the odd ones, see [`bin_start`].
     bin_starts: [Vec<i16>; 2],
     hyper_latents: Vec<HyperChannel>,
@@ -37,11 +41,13 @@ impl Quantiser {
     pub fn new(model: &Model, quality: QualityIndex) -> Quantiser {
         let (m, n) = (model.arch.latents, model.arch.hyper_latents);
         let latents = quality.lerp(&model.y_step_log2, m);
+        let half_steps = latents.iter().map(|&log2| Step::from_log2(log2).half()).collect();
         let steps = quality.lerp(&model.z_step_log2, n).into_iter();
         let scales = quality.lerp(&model.z_scale_log2, n).into_iter();
         Quantiser {
             quality,
-            steps: latents.iter().map(|&log2| Step::from_log2(log2)).collect(),
+            half_steps,
+            trellis: model.trellis(),
             bin_starts: [0, 1]
                 .map(|start| latents.iter().skip(start).step_by(2).map(|&log2| bin_start(log2)).collect()),
             hyper_latents: steps
@@ -55,12 +61,29 @@ impl Quantiser {
     }
 }
 
+/// Bits that an error of one half step, squared, is taken to be worth. A step of one
+/// quantiser that is at its optimum is worth 6 / ln 2 bits, squared; half of the 1.4 times
+/// as wide ones of two quantisers, 4.2. A little more is better at effort 0, as the
+/// analysis transform has weighed the bits before.
+const WEIGHT: f32 = 5.0;
+/// What is added to distances of a half step or more, and in proportion to smaller
+/// ones: the analysis transform draws latents towards their means, for rounding.
+const REACH: f32 = 0.12;
+
+/// The distance in half steps that is meant by what the analysis transform says.
+pub(super) fn reach(distance: f32) -> f32 {
+    distance + REACH * distance.clamp(-1.0, 1.0)
+}
+
 /// Where symbols come from. `index` counts the values of the tile's tensor.
 pub(super) trait Symbols {
     /// The symbol of a hyper-latent; 0 in bin 0.
     fn hyper_latent(&mut self, index: usize, step: Step, bin: u8) -> i16;
-    /// The symbol of a latent. Never called for bin 0.
-    fn latent(&mut self, index: usize, step: Step, bin: u8, mean: i16) -> i16;
+    /// How many half steps a latent is from its mean. Never called for bin 0.
+    fn latent(&mut self, index: usize, bin: u8, mean: i16) -> i32;
+    /// All latents of a half have been asked for. An encoder, which until now did not
+    /// know their values, sets them.
+    fn end_half(&mut self, y_hat: &mut Tensor);
 }
 
 /// Visits all symbols of a tile of `height x width` latents in the order of its
@@ -81,7 +104,7 @@ pub(super) fn walk(
     for (position, z) in z_hat.data.chunks_exact_mut(arch.hyper_latents).enumerate() {
         for (c, (z, channel)) in z.iter_mut().zip(&quantiser.hyper_latents).enumerate() {
             let symbol = symbols.hyper_latent(position * arch.hyper_latents + c, channel.step, channel.bin);
-            *z = saturate(channel.step.dequantize(symbol));
+            *z = saturate(channel.step.dequantize(symbol.into()));
         }
     }
     let features = crop_to(run(Part::HyperSynthesis, &z_hat)?, height, width);
@@ -94,6 +117,7 @@ pub(super) fn walk(
         model.network(part)?.stream(input, quantiser.quality, &window, |y, predictions| {
             walk_row(first, y, predictions, quantiser, &mut y_hat.borrow_mut(), symbols);
         });
+        symbols.end_half(&mut y_hat.borrow_mut());
         Ok(())
     };
     pass(true, Part::Prior, &features)?;
@@ -136,12 +160,12 @@ fn walk_row(
     y_hat: &mut Tensor,
     symbols: &mut impl Symbols,
 ) {
-    let m = quantiser.steps.len();
+    let m = quantiser.half_steps.len();
     let half = m.div_ceil(2);
     let stride = y_hat.width * m;
     let row = &mut y_hat.data[y * stride..][..stride];
     let positions = row.chunks_exact_mut(m).zip(predictions.chunks_exact(2 * half));
-    let (mut bins, mut coded, mut values) = (vec![0; half], vec![0; half + 8], vec![0; half]);
+    let (mut bins, mut coded, mut values) = (vec![0; half], vec![0; half + 8], vec![0i32; half]);
     for (x, (y_hat, prediction)) in positions.enumerate() {
         let (means, scales) = prediction.split_at(half);
         let start = usize::from(in_first_half(y, x, 0) != first);
@@ -156,12 +180,12 @@ fn walk_row(
         for (&i, value) in coded.iter().zip(&mut values) {
             let i = usize::from(i);
             let c = start + 2 * i;
-            *value = symbols.latent(index + c, quantiser.steps[c], bins[i], means[i]);
+            *value = symbols.latent(index + c, bins[i], means[i]);
         }
         set_half(y_hat, means, start);
         for (&i, &value) in coded.iter().zip(&values) {
             let c = start + 2 * usize::from(i);
-            y_hat[c] = saturate(i32::from(y_hat[c]) + quantiser.steps[c].dequantize(value));
+            y_hat[c] = saturate(i32::from(y_hat[c]) + quantiser.half_steps[c].dequantize(value));
         }
     }
 }
@@ -240,16 +264,22 @@ pub(super) fn hyper_latents(model: &PreparedModel, quantiser: &Quantiser, y: &Te
     Ok(model.network(Part::HyperAnalysis)?.run(&padded, quantiser.quality))
 }
 
-/// Codes a tile's latents under its hyper-latents.
-pub(super) fn write(
-    model: &PreparedModel,
-    quantiser: &Quantiser,
-    y: &Tensor,
-    z: &Tensor,
-) -> Result<WrittenTile> {
-    let mut rounding = Rounding { sink: LatentWriter::new(&model.model().tables), y, z };
-    let _y_hat = walk(model, quantiser, y.height, y.width, &mut rounding)?;
-    let (stream, checksum) = rounding.sink.finish();
+/// What an encoder would like to code: a tile's latents and hyper-latents, before
+/// they are quantised.
+#[derive(Clone, Copy)]
+pub(super) struct Wish<'a> {
+    pub y: &'a Tensor,
+    pub z: &'a Tensor,
+    /// Bits that an error of one half step, squared, may cost, for each latent; without
+    /// them a guess that is good for most.
+    pub weights: Option<&'a [f32]>,
+}
+
+/// Codes a tile.
+pub(super) fn write(model: &PreparedModel, quantiser: &Quantiser, wish: Wish<'_>) -> Result<WrittenTile> {
+    let mut choosing = Choosing::new(model, quantiser, wish, LatentWriter::new(&model.model().tables));
+    let _y_hat = walk(model, quantiser, wish.y.height, wish.y.width, &mut choosing)?;
+    let (stream, checksum) = choosing.sink.finish();
     Ok(WrittenTile {
         stream,
         checksum,
@@ -265,7 +295,7 @@ pub(super) struct Coded {
     pub bin: u8,
     /// What the distribution is centred on.
     pub mean: i16,
-    /// How many steps from there.
+    /// The symbol.
     pub symbol: i16,
 }
 
@@ -274,12 +304,11 @@ pub(super) struct Coded {
 pub(super) fn quantise(
     model: &PreparedModel,
     quantiser: &Quantiser,
-    y: &Tensor,
-    z: &Tensor,
+    wish: Wish<'_>,
 ) -> Result<(Tensor, Vec<Coded>)> {
-    let mut rounding = Rounding { sink: vec![Coded::default(); y.data.len()], y, z };
-    let y_hat = walk(model, quantiser, y.height, y.width, &mut rounding)?;
-    Ok((y_hat, rounding.sink))
+    let mut choosing = Choosing::new(model, quantiser, wish, vec![Coded::default(); wish.y.data.len()]);
+    let y_hat = walk(model, quantiser, wish.y.height, wish.y.width, &mut choosing)?;
+    Ok((y_hat, choosing.sink))
 }
 
 /// Decodes what [`write`] coded: the latents, and the checksum of the symbols.
@@ -289,20 +318,61 @@ pub(super) fn read(
     (height, width): (usize, usize),
     stream: &[u8],
 ) -> Result<(Tensor, crc32fast::Hasher)> {
-    let mut reader = LatentReader::new(&model.model().tables, stream)?;
-    let y_hat = walk(model, quantiser, height, width, &mut reader)?;
-    Ok((y_hat, reader.finish()?))
+    let mut reading = Reading::new(model, quantiser, stream)?;
+    let y_hat = walk(model, quantiser, height, width, &mut reading)?;
+    Ok((y_hat, reading.finish()?))
 }
 
-impl Symbols for LatentReader<'_> {
+/// Reads a tile's symbols.
+pub(super) struct Reading<'t> {
+    reader: LatentReader<'t>,
+    state: State,
+}
+
+impl<'t> Reading<'t> {
+    pub fn new(model: &'t PreparedModel, quantiser: &Quantiser, stream: &[u8]) -> Result<Reading<'t>> {
+        let reader = LatentReader::new(&model.model().tables, stream)?;
+        Ok(Reading { reader, state: State::start(quantiser.trellis) })
+    }
+
+    /// The next hyper-latent's symbol.
+    #[inline(always)]
+    pub fn hyper_latent(&mut self, bin: u8) -> i16 {
+        self.reader.read(bin)
+    }
+
+    /// The next latent's bin, symbol and value in half steps.
+    #[inline(always)]
+    pub fn latent(&mut self, bin: u8) -> (u8, i16, i32) {
+        let bin = bin + self.state.quantiser() * BINS as u8;
+        let symbol = self.reader.read(bin);
+        (bin, symbol, self.state.advance(symbol))
+    }
+
+    /// Each half starts afresh.
+    pub fn end_half(&mut self) {
+        self.state.restart();
+    }
+
+    /// The checksum of the symbols.
+    pub fn finish(self) -> Result<crc32fast::Hasher> {
+        self.reader.finish()
+    }
+}
+
+impl Symbols for Reading<'_> {
     #[inline]
     fn hyper_latent(&mut self, _: usize, _: Step, bin: u8) -> i16 {
-        self.read(bin)
+        Reading::hyper_latent(self, bin)
     }
 
     #[inline]
-    fn latent(&mut self, _: usize, _: Step, bin: u8, _: i16) -> i16 {
-        self.read(bin)
+    fn latent(&mut self, _: usize, bin: u8, _: i16) -> i32 {
+        Reading::latent(self, bin).2
+    }
+
+    fn end_half(&mut self, _: &mut Tensor) {
+        Reading::end_half(self);
     }
 }
 
@@ -333,26 +403,57 @@ impl Sink for Vec<Coded> {
     }
 }
 
-/// Rounds to symbols.
-struct Rounding<'a, S> {
+/// Chooses symbols.
+struct Choosing<'a, S> {
     sink: S,
-    y: &'a Tensor,
-    z: &'a Tensor,
+    wish: Wish<'a>,
+    quantiser: &'a Quantiser,
+    dependent: bool,
+    costs: &'a Costs,
+    /// Of each channel, half steps in a latent's unit.
+    scales: Vec<f32>,
+    /// The latents of the half at hand.
+    wanted: Vec<Wanted>,
 }
 
-impl<S: Sink> Symbols for Rounding<'_, S> {
+impl<'a, S> Choosing<'a, S> {
+    fn new(model: &'a PreparedModel, quantiser: &'a Quantiser, wish: Wish<'a>, sink: S) -> Self {
+        let scales = quantiser.half_steps.iter().map(|step| 1.0 / step.to_f32()).collect();
+        let (dependent, costs) = (model.model().is_dependent(), model.costs());
+        Choosing { sink, wish, quantiser, dependent, costs, scales, wanted: Vec::new() }
+    }
+}
+
+impl<S: Sink> Symbols for Choosing<'_, S> {
     #[inline]
     fn hyper_latent(&mut self, index: usize, step: Step, bin: u8) -> i16 {
-        let symbol = if bin == 0 { 0 } else { nearest(step.quotient_q8(self.z.data[index].into())) };
+        let symbol = if bin == 0 { 0 } else { nearest(step.quotient_q8(self.wish.z.data[index].into())) };
         self.sink.hyper_latent(bin, symbol);
         symbol
     }
 
     #[inline]
-    fn latent(&mut self, index: usize, step: Step, bin: u8, mean: i16) -> i16 {
-        let symbol = nearest(step.quotient_q8(i32::from(self.y.data[index]) - i32::from(mean)));
-        self.sink.latent(index, Coded { bin, mean, symbol });
-        symbol
+    fn latent(&mut self, index: usize, bin: u8, mean: i16) -> i32 {
+        let value = i32::from(self.wish.y.data[index]) - i32::from(mean);
+        let distance = value as f32 * self.scales[(index as u32 % self.scales.len() as u32) as usize];
+        let (distance, weight) = match self.wish.weights {
+            Some(weights) => (distance, weights[index]),
+            None => (reach(distance), WEIGHT),
+        };
+        self.wanted.push(Wanted { index: index as u32, mean, bin, distance, weight });
+        0
+    }
+
+    fn end_half(&mut self, y_hat: &mut Tensor) {
+        let search = if self.dependent { trellis::dependent } else { trellis::scalar };
+        let coded = search(&self.wanted, self.costs);
+        for (wanted, coded) in self.wanted.drain(..).zip(coded) {
+            let index = wanted.index as usize;
+            let value = half_steps(coded.bin / BINS as u8, coded.symbol);
+            let half_step = self.quantiser.half_steps[(wanted.index % y_hat.channels as u32) as usize];
+            y_hat.data[index] = saturate(i32::from(coded.mean) + half_step.dequantize(value));
+            self.sink.latent(index, coded);
+        }
     }
 }
 

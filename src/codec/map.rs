@@ -1,15 +1,15 @@
 //! Where the bits of a file went.
 
 use super::decode::check_limits;
-use super::latents::{Quantiser, Symbols, walk};
+use super::latents::{Quantiser, Reading, Symbols, walk};
 use super::options::DecodeOptions;
 use super::prepared::{self, PreparedModel};
 use crate::container::{Container, split_streams};
-use crate::entropy::{LatentReader, ScaleTables};
 use crate::error::{Error, Result};
 use crate::model::arch::HYPER_STRIDE;
 use crate::model::step::Step;
-use crate::tile::TileGrid;
+use crate::nn::Tensor;
+use crate::tile::{Tile, TileGrid};
 
 /// The cost of each place of a picture, in bits.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +31,59 @@ pub struct BitMap {
 /// distribution. The sums are those of an ideal coder; the real one adds about
 /// 0.2 % and a few bytes a tile.
 pub fn bit_map(bytes: &[u8], options: &DecodeOptions) -> Result<BitMap> {
+    let header = Container::read(bytes)?.header;
+    options.limits.check(header.width, header.height)?;
+    let TileGrid { height, width, .. } = TileGrid::new(header.width, header.height);
+    let bits = vec![0.0; height * width];
+    let mut map = BitMap { height, width, bits, latents: 0.0, hyper_latents: 0.0 };
+    observe(bytes, options, |model, tile, symbol| {
+        let bits = model.model().tables.cost(symbol.bin, symbol.value);
+        let in_tile = tile.columns.len();
+        let (position, side) = match symbol.hyper {
+            true => (symbol.index / model.model().arch.hyper_latents, HYPER_STRIDE),
+            false => (symbol.index / model.model().arch.latents, 1),
+        };
+        *(if symbol.hyper { &mut map.hyper_latents } else { &mut map.latents }) += bits;
+        // Spread over the latent positions below.
+        let across = in_tile.div_ceil(side);
+        let (top, left) = (position / across * side, position % across * side);
+        let rows = top..(top + side).min(tile.rows.len());
+        let columns = left..(left + side).min(in_tile);
+        let share = bits / (rows.len() * columns.len()) as f64;
+        for row in rows {
+            let start = (tile.rows.start + row) * map.width + tile.columns.start;
+            for bits in &mut map.bits[start..][columns.clone()] {
+                *bits += share as f32;
+            }
+        }
+    })?;
+    Ok(map)
+}
+
+/// The bin and value of each symbol of a file's colours that is coded.
+#[cfg(feature = "train")]
+pub(crate) fn symbols(bytes: &[u8], options: &DecodeOptions) -> Result<Vec<(u8, i16)>> {
+    let mut all = Vec::new();
+    observe(bytes, options, |_, _, symbol| all.push((symbol.bin, symbol.value)))?;
+    Ok(all)
+}
+
+/// A symbol that is coded.
+struct Symbol {
+    /// Whether it is a hyper-latent's.
+    hyper: bool,
+    /// Its place in the tile's tensor.
+    index: usize,
+    bin: u8,
+    value: i16,
+}
+
+/// Reads the symbols of a file's colours and shows each that is coded.
+fn observe(
+    bytes: &[u8],
+    options: &DecodeOptions,
+    mut show: impl FnMut(&PreparedModel, &Tile, Symbol),
+) -> Result<()> {
     let container = Container::read(bytes)?;
     let header = &container.header;
     check_limits(&container, &options.limits)?;
@@ -38,94 +91,44 @@ pub fn bit_map(bytes: &[u8], options: &DecodeOptions) -> Result<BitMap> {
     let streams = split_streams(container.latents, grid.count())?;
     let model = prepared::find(header.model, &options.models)?;
     let quantiser = Quantiser::new(model.model(), header.quality);
-    let mut map = BitMap {
-        height: grid.height,
-        width: grid.width,
-        bits: vec![0.0; grid.height * grid.width],
-        latents: 0.0,
-        hyper_latents: 0.0,
-    };
     let mut checksum = container.hasher();
     for (index, stream) in streams.into_iter().enumerate() {
         let tile = grid.tile(index);
         let (height, width) = (tile.rows.len(), tile.columns.len());
-        let mut symbols = Metered::new(&model, stream, height, width)?;
-        walk(&model, &quantiser, height, width, &mut symbols)?;
-        for (row, bits) in tile.rows.clone().zip(symbols.bits.chunks_exact(width)) {
-            map.bits[row * grid.width..][tile.columns.clone()].copy_from_slice(bits);
-        }
-        map.latents += symbols.latents;
-        map.hyper_latents += symbols.hyper_latents;
-        checksum.combine(&symbols.reader.finish()?);
+        let reading = Reading::new(&model, &quantiser, stream)?;
+        let mut observed = Observed { reading, show: |symbol| show(&model, &tile, symbol) };
+        walk(&model, &quantiser, height, width, &mut observed)?;
+        checksum.combine(&observed.reading.finish()?);
     }
     checksum.update(container.alpha.unwrap_or_default());
     if checksum.finalize() != container.checksum {
         return Err(Error::Format("the checksum of the latents does not match".into()));
     }
-    Ok(map)
+    Ok(())
 }
 
-/// Reads one tile's symbols and keeps what they cost.
-struct Metered<'a> {
-    reader: LatentReader<'a>,
-    tables: &'a ScaleTables,
-    channels: usize,
-    hyper_channels: usize,
-    height: usize,
-    width: usize,
-    bits: Vec<f32>,
-    latents: f64,
-    hyper_latents: f64,
+/// Reads one tile's symbols and shows them.
+struct Observed<'a, F> {
+    reading: Reading<'a>,
+    show: F,
 }
 
-impl<'a> Metered<'a> {
-    fn new(model: &'a PreparedModel, stream: &[u8], height: usize, width: usize) -> Result<Metered<'a>> {
-        let tables = &model.model().tables;
-        let arch = &model.model().arch;
-        Ok(Metered {
-            reader: LatentReader::new(tables, stream)?,
-            tables,
-            channels: arch.latents,
-            hyper_channels: arch.hyper_latents,
-            height,
-            width,
-            bits: vec![0.0; height * width],
-            latents: 0.0,
-            hyper_latents: 0.0,
-        })
-    }
-
-    /// Spreads bits over the latent positions below a hyper-latent.
-    fn spread(&mut self, position: usize, bits: f64) {
-        let in_row = self.width.div_ceil(HYPER_STRIDE);
-        let (top, left) = (position / in_row * HYPER_STRIDE, position % in_row * HYPER_STRIDE);
-        let rows = top..(top + HYPER_STRIDE).min(self.height);
-        let columns = left..(left + HYPER_STRIDE).min(self.width);
-        let share = bits / (rows.len() * columns.len()) as f64;
-        for row in rows {
-            for bits in &mut self.bits[row * self.width..][columns.clone()] {
-                *bits += share as f32;
-            }
-        }
-    }
-}
-
-impl Symbols for Metered<'_> {
+impl<F: FnMut(Symbol)> Symbols for Observed<'_, F> {
     fn hyper_latent(&mut self, index: usize, _: Step, bin: u8) -> i16 {
-        let symbol = self.reader.read(bin);
+        let value = self.reading.hyper_latent(bin);
         if bin > 0 {
-            let bits = self.tables.cost(bin, symbol);
-            self.hyper_latents += bits;
-            self.spread(index / self.hyper_channels, bits);
+            (self.show)(Symbol { hyper: true, index, bin, value });
         }
-        symbol
+        value
     }
 
-    fn latent(&mut self, index: usize, _: Step, bin: u8, _: i16) -> i16 {
-        let symbol = self.reader.read(bin);
-        let bits = self.tables.cost(bin, symbol);
-        self.latents += bits;
-        self.bits[index / self.channels] += bits as f32;
-        symbol
+    fn latent(&mut self, index: usize, bin: u8, _: i16) -> i32 {
+        let (bin, value, half_steps) = self.reading.latent(bin);
+        (self.show)(Symbol { hyper: false, index, bin, value });
+        half_steps
+    }
+
+    fn end_half(&mut self, _: &mut Tensor) {
+        self.reading.end_half();
     }
 }

@@ -19,10 +19,13 @@ mod prepared;
 mod refine;
 mod synthesis;
 mod tensors;
+mod trellis;
 mod view;
 
 pub use decode::{Info, decode, metadata, probe};
 pub use encode::encode;
+#[cfg(feature = "train")]
+pub(crate) use map::symbols;
 pub use map::{BitMap, bit_map};
 pub use options::{DEFAULT_EFFORT, DEFAULT_QUALITY, DecodeOptions, EncodeOptions, MAX_EFFORT};
 pub use prepared::PreparedModel;

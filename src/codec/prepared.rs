@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use crate::entropy::Costs;
 use crate::error::{Error, Result};
 use crate::model::registry::{self, MODELS};
 use crate::model::{Model, ModelId, Part};
@@ -17,6 +18,8 @@ pub struct PreparedModel {
     networks: [OnceLock<Network>; 6],
     /// Of the synthesis transform, for encoders that take their time.
     gradient: OnceLock<Gradient>,
+    /// For encoders.
+    costs: OnceLock<Costs>,
 }
 
 impl PreparedModel {
@@ -29,7 +32,14 @@ impl PreparedModel {
 
     /// The same at a given instruction level. No result depends on it.
     pub fn at_level(model: Model, id: ModelId, level: Level) -> Arc<PreparedModel> {
-        Arc::new(PreparedModel { id, model, level, networks: Default::default(), gradient: OnceLock::new() })
+        Arc::new(PreparedModel {
+            id,
+            model,
+            level,
+            networks: Default::default(),
+            gradient: OnceLock::new(),
+            costs: OnceLock::new(),
+        })
     }
 
     /// What files call the model.
@@ -56,6 +66,11 @@ impl PreparedModel {
             _ => Network::new(network, self.level)?,
         };
         Ok(cell.get_or_init(|| network))
+    }
+
+    /// What symbols cost.
+    pub(super) fn costs(&self) -> &Costs {
+        self.costs.get_or_init(|| Costs::new(&self.model.tables))
     }
 
     /// The synthesis transform, to be run in both directions.

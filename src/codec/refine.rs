@@ -2,34 +2,23 @@
 //!
 //! The analysis transform guesses latents that are good for pictures in
 //! general. For the picture at hand, the synthesis transform run backwards tells
-//! what each latent does to it. Every latent has a position `k + f` in steps
-//! from its mean, and in each pass is coded as `k + 1` with a probability p(f),
-//! as `k` otherwise. With the gradient g of the squared error at what was drawn
-//! and its curvature h, the expected objective grows with the position by
-//!
-//! ```text
-//! (bits(k + 1) - bits(k) + lambda (g d + h d^2 / 2)) p'(f)
-//! ```
-//!
-//! where d is a step (where `k + 1` was drawn, h counts the other way), and Adam
-//! walks down that slope. p becomes steeper, and in the end the symbols are those
-//! nearest to the positions; if they are worse than what the analysis transform
-//! gave, nothing changes.
+//! what each latent does to it: with the gradient g of half the squared error at the
+//! latents a decoder would see, and its curvature h, the error would be least at
+//! `y_hat - g / h`. Latents walk part of the way there in each pass, less and less, so
+//! that they see an average of what rounding does to their neighbours. Where they
+//! are, `super::trellis` finds the symbols that are cheapest in bits and in errors
+//! that count lambda h; the best symbols of all passes are kept.
 //!
 //! Optimising the latents of one picture through a frozen decoder: Campos et al.
-//! 2019; annealing with this p: stochastic Gumbel annealing (Yang et al. 2020),
-//! which relaxes the symbols instead and takes thousands of passes. All of it is
-//! done in integers and in sums, products, quotients and square roots of floats
+//! 2019. All of it is done in integers and in sums, products and quotients of floats
 //! in a fixed order: the result is the same on every machine.
 
-use super::latents::{self, Coded, Quantiser, saturate};
+use super::latents::{self, Coded, Quantiser, Wish, reach, saturate};
 use super::pixels::SYNTHESIS_OUTPUT_BITS;
 use super::prepared::PreparedModel;
 use super::tensors;
-use crate::entropy::Costs;
 use crate::error::Result;
 use crate::model::arch::{PIXEL_BLOCK, PIXEL_CHANNELS};
-use crate::model::step::Step;
 use crate::nn::{Source, Tape, Tensor};
 use crate::tile::{Tile, TileGrid};
 
@@ -39,14 +28,12 @@ const PASSES: [usize; 10] = [0, 6, 8, 14, 22, 35, 55, 90, 150, 240];
 pub(super) const MAX_EFFORT: u8 = PASSES.len() as u8 - 1;
 /// Latent positions around a tile whose pixels the tile's latents reach.
 const HALO: usize = 4;
-/// How far a position moves in a pass at first, in steps.
-const RATE: f32 = 0.08;
-/// Powers of the odds between two symbols, in the first pass and the last.
-const POWERS: [usize; 2] = [6, 10];
-/// Decay of Adam's first moment in a pass.
-const BETA1: f32 = 0.8;
-/// Decay of Adam's second moment in a pass.
-const BETA2: f32 = 0.97;
+/// The part of the way to where the error would be least that a latent goes in the first
+/// pass.
+const RATE: f32 = 0.3;
+/// The least bits that an error of one half step, squared, is held to be worth: a
+/// curvature says nothing about what latents do together.
+const MIN_WEIGHT: f32 = 3.2;
 /// Positions on each side over which the measured curvature is averaged.
 const NEARBY: usize = 2;
 /// The magnitude of the probe that measures curvature.
@@ -56,7 +43,6 @@ const PROBE: i16 = 1 << 12;
 pub(super) struct Scene<'a> {
     pub model: &'a PreparedModel,
     pub quantiser: &'a Quantiser,
-    pub costs: Costs<'a>,
     /// The analysis input.
     pub source: &'a (dyn Source + Sync),
     /// Columns and rows of pixels.
@@ -77,81 +63,60 @@ struct Look {
     objective: f64,
 }
 
-/// Where a latent stands, and Adam's memory of it.
-#[derive(Clone, Copy)]
-struct Place {
-    /// In the latents' units.
-    value: f32,
-    moments: [f32; 2],
-}
-
 impl Scene<'_> {
-    /// The latents of a tile after the passes of an effort: values that
-    /// [`latents::write`] rounds to the symbols found.
-    pub fn refine(&self, index: usize, y: Tensor, z: &Tensor, effort: u8) -> Result<Tensor> {
-        let passes = PASSES[usize::from(effort.min(MAX_EFFORT))];
-        if passes == 0 {
-            return Ok(y);
-        }
-        let mut patch = Patch::new(self, &self.grid.tile(index));
-        let mut look = patch.look(self, &y, z)?;
-        let unrefined = look.objective;
-        let mut places: Vec<Place> =
-            y.data.iter().map(|&v| Place { value: v.into(), moments: [0.0; 2] }).collect();
-        let curvature = patch.curvature(self, &look.tape)?;
-        let mut drawn = y.clone();
-        for pass in 0..passes {
-            let annealing = Annealing::new(pass, passes);
-            let seed = (index * passes + pass) as u32;
-            self.draw(&places, &look.coded, |i, f| annealing.draws_next(f, hash(seed, i)), &mut drawn);
-            look = patch.look(self, &drawn, z)?;
-            let gradient = patch.gradient(self, &look)?;
-            self.descend(&mut places, &look.coded, &gradient, &curvature, &annealing);
-        }
-        self.draw(&places, &look.coded, |_, f| f >= 0.5, &mut drawn);
-        let refined = patch.look(self, &drawn, z)?.objective;
-        Ok(if refined < unrefined { drawn } else { y })
-    }
-
-    /// Sets the coded latents among `to` to symbols next to their places; `next`
-    /// says, by index and fraction, which take the one above.
-    fn draw(&self, places: &[Place], coded: &[Coded], next: impl Fn(u32, f32) -> bool, to: &mut Tensor) {
-        let channels = to.channels;
-        for (i, (to, (place, coded))) in to.data.iter_mut().zip(places.iter().zip(coded)).enumerate() {
-            if coded.bin == 0 {
-                continue;
-            }
-            let step = self.quantiser.steps[i % channels];
-            let (k, f) = fraction(place.value, coded.mean, step);
-            let symbol = k.saturating_add(i16::from(next(i as u32, f)));
-            *to = saturate(i32::from(coded.mean) + step.dequantize(symbol));
-        }
-    }
-
-    /// Moves the places against the gradient of the expected objective.
-    /// `gradient` and `curvature` are those of half the squared error.
-    fn descend(
+    /// What a tile's latents should be after the passes of an effort, and what their
+    /// errors weigh, both for [`latents::write`]; no weights where nothing better was
+    /// found than what it makes of `y` without.
+    pub fn refine(
         &self,
-        places: &mut [Place],
-        coded: &[Coded],
-        gradient: &[f32],
-        curvature: &[f32],
-        annealing: &Annealing,
-    ) {
+        index: usize,
+        y: Tensor,
+        z: &Tensor,
+        effort: u8,
+    ) -> Result<(Tensor, Option<Vec<f32>>)> {
+        let passes = PASSES[usize::from(effort.min(MAX_EFFORT))];
+        let mut patch = Patch::new(self, &self.grid.tile(index));
+        let look = patch.look(self, Wish { y: &y, z, weights: None })?;
+        let widths: Vec<f32> = self.quantiser.half_steps.iter().map(|step| step.to_f32()).collect();
+        let widths = || widths.iter().cycle();
         let lambda = self.lambda();
-        let channels = self.quantiser.steps.len();
-        for (i, (place, coded)) in places.iter_mut().zip(coded).enumerate() {
-            if coded.bin == 0 {
-                continue;
-            }
-            let step = self.quantiser.steps[i % channels];
-            let (k, f) = fraction(place.value, coded.mean, step);
-            let bits = self.costs.bits(coded.bin, k.saturating_add(1)) - self.costs.bits(coded.bin, k);
-            let (d, bend) = (width(step), curvature[i] * width(step));
-            let error = d * (2.0 * gradient[i] + if coded.symbol > k { -bend } else { bend });
-            place.value -=
-                d * annealing.descent((bits + lambda * error) * annealing.slope(f), &mut place.moments);
+        let mut weights = patch.curvature(self, &look.tape)?;
+        for (weight, width) in weights.iter_mut().zip(widths()) {
+            *weight = (lambda * *weight * width * width).max(MIN_WEIGHT);
         }
+        let mut best = None;
+        let mut least = look.objective;
+        let start = |(&y, (coded, width)): (&i16, (&Coded, &f32))| match coded.bin {
+            0 => f32::from(y),
+            _ => f32::from(coded.mean) + width * reach((f32::from(y) - f32::from(coded.mean)) / width),
+        };
+        let mut places: Vec<f32> = y.data.iter().zip(look.coded.iter().zip(widths())).map(start).collect();
+        let mut wanted = y.clone();
+        set(&mut wanted, &places);
+        for pass in 0..passes {
+            let look = patch.look(self, Wish { y: &wanted, z, weights: Some(&weights) })?;
+            if look.objective < least {
+                (least, best) = (look.objective, Some(wanted.clone()));
+            }
+            if pass + 1 == passes {
+                break;
+            }
+            let gradient = patch.gradient(self, &look)?;
+            let y_hat = tensors::crop(&patch.y_hat, &patch.inner);
+            let rate = RATE * (passes - pass) as f32 / passes as f32;
+            let slopes = gradient.iter().zip(&weights).zip(widths());
+            for ((place, &y_hat), ((gradient, weight), width)) in
+                places.iter_mut().zip(&y_hat.data).zip(slopes)
+            {
+                let ideal = f32::from(y_hat) - gradient * (lambda * width * width / weight);
+                *place += rate * (ideal - *place);
+            }
+            set(&mut wanted, &places);
+        }
+        Ok(match best {
+            Some(wanted) => (wanted, Some(weights)),
+            None => (y, None),
+        })
     }
 
     /// Lambda for squared errors of the synthesis output: for those of samples,
@@ -162,66 +127,10 @@ impl Scene<'_> {
     }
 }
 
-/// A step in the latents' units.
-fn width(step: Step) -> f32 {
-    step.dequantize(1).max(1) as f32
-}
-
-/// The last symbol at or below a place, and how far on to the next.
-fn fraction(value: f32, mean: i16, step: Step) -> (i16, f32) {
-    let steps = (value - f32::from(mean)) / width(step);
-    let k = steps.floor().clamp(-32_000.0, 32_000.0);
-    (k as i16, (steps - k).clamp(0.0, 1.0))
-}
-
-/// One pass of many.
-struct Annealing {
-    /// How sharply a fraction decides between two symbols: with odds of
-    /// `(f (1 + f) / ((1 - f) (2 - f)))^(power / 2)`.
-    power: usize,
-    /// How far a position moves, in steps.
-    rate: f32,
-    /// What Adam's moments have of their slopes, less than 1 as they start from nothing.
-    filled: [f32; 2],
-}
-
-impl Annealing {
-    fn new(pass: usize, passes: usize) -> Annealing {
-        let [first, last] = POWERS;
-        // Not `powi`, whose last bit depends on the machine.
-        let filled = [BETA1, BETA2].map(|beta| 1.0 - (0..=pass).fold(1.0, |left: f32, _| left * beta));
-        Annealing {
-            power: first + (last + 1 - first) * pass / passes,
-            rate: RATE * (passes - pass) as f32 / passes as f32,
-            filled,
-        }
-    }
-
-    /// p, the probability of the next symbol.
-    fn probability(&self, f: f32) -> f32 {
-        let (up, down) = ((f * (1.0 + f)).sqrt(), ((1.0 - f) * (2.0 - f)).sqrt());
-        let (a, b) = (0..self.power).fold((1.0, 1.0), |(a, b), _| (a * up, b * down));
-        a / (a + b)
-    }
-
-    /// Whether 32 random bits choose the next symbol.
-    fn draws_next(&self, f: f32, bits: u32) -> bool {
-        ((bits >> 8) as f32) < self.probability(f) * (1 << 24) as f32
-    }
-
-    /// The derivative of p, not quite at the ends, where it has none.
-    fn slope(&self, f: f32) -> f32 {
-        let f = f.clamp(0.02, 0.98);
-        let p = self.probability(f);
-        let log_odds = 1.0 / f + 1.0 / (1.0 + f) + 1.0 / (1.0 - f) + 1.0 / (2.0 - f);
-        p * (1.0 - p) * log_odds * 0.5 * self.power as f32
-    }
-
-    /// Adam's step, against `slope`.
-    fn descent(&self, slope: f32, [first, second]: &mut [f32; 2]) -> f32 {
-        *first = BETA1 * *first + (1.0 - BETA1) * slope;
-        *second = BETA2 * *second + (1.0 - BETA2) * slope * slope;
-        self.rate * (*first / self.filled[0]) / ((*second / self.filled[1]).sqrt() + 1e-6)
+/// Rounds places to latents.
+fn set(latents: &mut Tensor, places: &[f32]) {
+    for (latent, place) in latents.data.iter_mut().zip(places) {
+        *latent = saturate(place.round_ties_even() as i32);
     }
 }
 
@@ -292,14 +201,15 @@ impl Patch {
     }
 
     /// Codes the tile and measures what comes of it.
-    fn look(&mut self, scene: &Scene<'_>, y: &Tensor, z: &Tensor) -> Result<Look> {
-        let (y_hat, coded) = latents::quantise(scene.model, scene.quantiser, y, z)?;
+    fn look(&mut self, scene: &Scene<'_>, wish: Wish<'_>) -> Result<Look> {
+        let (y_hat, coded) = latents::quantise(scene.model, scene.quantiser, wish)?;
         tensors::paste(&mut self.y_hat, &self.inner, &y_hat);
         let gradient = scene.model.gradient()?;
         let (mut errors, tape) = gradient.forward(&self.y_hat, scene.quantiser.quality);
         self.errors(&mut errors);
         let squares: u64 = errors.data.iter().map(|&e| u64::from(e.unsigned_abs()).pow(2)).sum();
-        let bits: f64 = coded.iter().map(|c| f64::from(scene.costs.bits(c.bin, c.symbol))).sum();
+        let costs = scene.model.costs();
+        let bits: f64 = coded.iter().map(|c| f64::from(costs.bits(c.bin, c.symbol))).sum();
         let objective = bits + f64::from(scene.lambda()) * squares as f64;
         Ok(Look { coded, errors, tape, objective })
     }

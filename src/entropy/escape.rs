@@ -15,6 +15,15 @@ pub(super) struct Overshoot {
     pub below: bool,
 }
 
+impl Overshoot {
+    /// That of a cell outside `first..first + cells`.
+    pub fn of(cell: i32, first: i32, cells: i32) -> Overshoot {
+        let below = cell < first;
+        let distance = if below { first - 1 - cell } else { cell - first - cells };
+        Overshoot { distance: distance as u32, below }
+    }
+}
+
 /// Encodes an overshoot; backwards, as the stack wants it.
 pub(super) fn push(ans: &mut Ans, overshoot: Overshoot) {
     let code = 2 * overshoot.distance + u32::from(overshoot.below) + 1;

@@ -2,6 +2,8 @@
 //! this; codecs read the tables from the model.
 
 use super::PRECISION;
+use crate::model::trellis::half_steps;
+
 use super::tables::{BINS, BINS_PER_OCTAVE, BinTable, MIN_LOG2_SCALE, ScaleTables};
 
 /// A cell is at most this part of the scale wide; within it the density is
@@ -18,18 +20,32 @@ pub fn bin_scale(bin: usize) -> f64 {
 impl ScaleTables {
     /// Logistic distributions, `P(k) = sigmoid((k + 1/2) / s) - sigmoid((k - 1/2) / s)`.
     pub fn logistic() -> ScaleTables {
-        let bins =
-            (0..BINS).map(|bin| if bin == 0 { BinTable::default() } else { logistic_bin(bin_scale(bin)) });
+        ScaleTables::new(logistic_bins(0)).expect("logistic tables obey the rules")
+    }
+
+    /// Logistic distributions over the values of two quantisers (`model::trellis`): each
+    /// symbol has what lies nearer to its value than to those of its quantiser's others.
+    pub fn dependent() -> ScaleTables {
+        let bins = [0, 1].into_iter().flat_map(logistic_bins);
         ScaleTables::new(bins.collect()).expect("logistic tables obey the rules")
     }
 }
 
-fn logistic_bin(scale: f64) -> BinTable {
+fn logistic_bins(quantiser: u8) -> Vec<BinTable> {
+    let bin = |bin| if bin == 0 { BinTable::default() } else { logistic_bin(bin_scale(bin), quantiser) };
+    (0..BINS).map(bin).collect()
+}
+
+/// Half way between the values of a symbol and the one below, in steps.
+fn boundary(quantiser: u8, symbol: i32) -> f64 {
+    f64::from(half_steps(quantiser, symbol as i16) + half_steps(quantiser, symbol as i16 - 1)) / 4.0
+}
+
+fn logistic_bin(scale: f64, quantiser: u8) -> BinTable {
     let low_bits = (scale / CELLS_PER_SCALE).log2().floor().max(0.0) as u8;
-    let width = f64::from(1u32 << low_bits);
     // The probability of all symbols below the cell; a cell's symbols run from
-    // cell * width to cell * width + width - 1.
-    let below = |cell: i32| 1.0 / (1.0 + ((0.5 - f64::from(cell) * width) / scale).exp());
+    // cell << low_bits to ((cell + 1) << low_bits) - 1.
+    let below = |cell: i32| 1.0 / (1.0 + (-boundary(quantiser, cell << low_bits) / scale).exp());
     let pmf = |cell: i32| below(cell + 1) - below(cell);
     let last = (1..).find(|&cell| pmf(cell) < MIN_PROBABILITY).expect("the tail ends") - 1;
     let first = (1..).find(|&cell| pmf(-cell) < MIN_PROBABILITY).map_or(0, |cell| 1 - cell);

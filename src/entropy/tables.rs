@@ -64,10 +64,10 @@ pub struct BinTable {
 #[derive(Debug, Clone)]
 pub struct ScaleTables {
     bins: Vec<BinTable>,
-    /// For the bins from 1 on.
+    /// For all bins; those that are not coded have one of no use.
     coded: Vec<CodedBin>,
     /// For all bins.
-    likeliest: [Likeliest; BINS],
+    likeliest: Vec<Likeliest>,
 }
 
 /// What a symbol of a bin is more often than not. Of no width where there is no
@@ -91,27 +91,32 @@ impl PartialEq for ScaleTables {
 impl Eq for ScaleTables {}
 
 impl ScaleTables {
-    /// Checks and prepares [`BINS`] tables.
+    /// Checks and prepares [`BINS`] tables for each quantiser, of which there are one or two.
     pub fn new(bins: Vec<BinTable>) -> Result<ScaleTables> {
-        if bins.len() != BINS {
-            return Err(Error::Model(format!("{} probability tables instead of {BINS}", bins.len())));
+        if ![BINS, 2 * BINS].contains(&bins.len()) {
+            return Err(Error::Model(format!(
+                "{} probability tables instead of {BINS} or twice that",
+                bins.len()
+            )));
         }
-        if bins[0] != BinTable::default() {
-            return Err(Error::Model("bin 0 has a probability table".into()));
-        }
-        let coded = bins[1..]
+        let empty = CodedBin::empty();
+        let coded = bins
             .iter()
             .enumerate()
-            .map(|(i, bin)| {
-                CodedBin::new(bin)
-                    .ok_or_else(|| Error::Model(format!("the probability table of bin {} is unsound", i + 1)))
+            .map(|(i, bin)| match (i.is_multiple_of(BINS), CodedBin::new(bin)) {
+                (true, None) if *bin == BinTable::default() => Ok(empty.clone()),
+                (true, _) => Err(Error::Model("bin 0 has a probability table".into())),
+                (false, Some(coded)) => Ok(coded),
+                (false, None) => Err(Error::Model(format!("the probability table of bin {i} is unsound"))),
             })
             .collect::<Result<Vec<CodedBin>>>()?;
-        let mut likeliest = [Likeliest::default(); BINS];
-        for (likeliest, bin) in likeliest[1..].iter_mut().zip(&coded) {
-            *likeliest = bin.likeliest().unwrap_or_default();
-        }
+        let likeliest = coded.iter().map(|bin| bin.likeliest().unwrap_or_default()).collect();
         Ok(ScaleTables { bins, coded, likeliest })
+    }
+
+    /// How many quantisers the tables are for: two where latents are quantised dependently.
+    pub fn quantisers(&self) -> usize {
+        self.bins.len() / BINS
     }
 
     /// The tables as a model file holds them.
@@ -138,7 +143,7 @@ impl ScaleTables {
 
     #[inline]
     pub(super) fn coded(&self, bin: u8) -> &CodedBin {
-        &self.coded[usize::from(bin) - 1]
+        &self.coded[usize::from(bin)]
     }
 }
 
@@ -161,6 +166,17 @@ pub(super) struct CodedBin {
 }
 
 impl CodedBin {
+    /// What stands for a bin without a table.
+    fn empty() -> CodedBin {
+        CodedBin {
+            coarse: [0; 1 << COARSE_BITS],
+            spans: [u32::MAX; MAX_ENTRIES + 2],
+            low_bits: 0,
+            first: 0,
+            escape: 0,
+        }
+    }
+
     /// `None` where the table breaks one of its rules.
     fn new(bin: &BinTable) -> Option<CodedBin> {
         let entries = bin.frequencies.len();
@@ -247,9 +263,7 @@ impl CodedBin {
 
     /// How far a cell lies outside.
     pub fn overshoot(&self, cell: i32) -> Overshoot {
-        let below = cell < self.first;
-        let distance = if below { self.first - 1 - cell } else { cell - self.first - i32::from(self.escape) };
-        Overshoot { distance: distance as u32, below }
+        Overshoot::of(cell, self.first, self.escape.into())
     }
 
     /// The cell that lies so far outside.

@@ -11,9 +11,9 @@
 //! y_step_log2            I16 [ANCHORS, latents]
 //! z_step_log2            I16 [ANCHORS, hyper_latents]
 //! z_scale_log2           I16 [ANCHORS, hyper_latents]
-//! tables.low_bits        U8  [BINS]
-//! tables.first           I16 [BINS]
-//! tables.entries         U8  [BINS]: how many frequencies a bin has
+//! tables.low_bits        U8  [BINS, or twice that with two quantisers]
+//! tables.first           I16 [as many]
+//! tables.entries         U8  [as many]: how many frequencies a bin has
 //! tables.frequencies     U16 [all entries]
 //! quality_map            U8  [101]
 //! ```
@@ -139,13 +139,14 @@ fn read_steps(tensors: &mut Tensors<'_>, name: &str, channels: usize) -> Result<
 }
 
 fn read_tables(tensors: &mut Tensors<'_>) -> Result<ScaleTables> {
-    let low_bits = tensors.bytes("tables.low_bits", Dtype::U8, &[BINS])?;
-    let first = tensors.i16s("tables.first", &[BINS])?;
-    let entries = tensors.bytes("tables.entries", Dtype::U8, &[BINS])?;
+    let count = if tensors.has("tables.low_bits", &[2 * BINS]) { 2 * BINS } else { BINS };
+    let low_bits = tensors.bytes("tables.low_bits", Dtype::U8, &[count])?;
+    let first = tensors.i16s("tables.first", &[count])?;
+    let entries = tensors.bytes("tables.entries", Dtype::U8, &[count])?;
     let total = entries.iter().map(|&n| usize::from(n)).sum();
     let mut frequencies = tensors.numbers("tables.frequencies", Dtype::U16, &[total], u16::from_le_bytes)?;
-    let mut bins = Vec::with_capacity(BINS);
-    for bin in 0..BINS {
+    let mut bins = Vec::with_capacity(count);
+    for bin in 0..count {
         let rest = frequencies.split_off(entries[bin].into());
         bins.push(BinTable { low_bits: low_bits[bin], first: first[bin], frequencies });
         frequencies = rest;
@@ -156,7 +157,7 @@ fn read_tables(tensors: &mut Tensors<'_>) -> Result<ScaleTables> {
 fn write_tables(file: &mut FileTensors, tables: &ScaleTables) {
     let bins = tables.bins();
     file.u8s("tables.low_bits", bins.iter().map(|bin| bin.low_bits).collect());
-    file.i16s("tables.first", &[BINS], &bins.iter().map(|bin| bin.first).collect::<Vec<_>>());
+    file.i16s("tables.first", &[bins.len()], &bins.iter().map(|bin| bin.first).collect::<Vec<_>>());
     file.u8s("tables.entries", bins.iter().map(|bin| bin.frequencies.len() as u8).collect());
     let frequencies: Vec<u16> = bins.iter().flat_map(|bin| bin.frequencies.iter().copied()).collect();
     let data = frequencies.iter().flat_map(|f| f.to_le_bytes()).collect();

@@ -10,6 +10,7 @@ pub mod restoration;
 pub mod scale;
 pub mod step;
 mod tensors;
+pub mod trellis;
 
 use std::fmt;
 
@@ -46,6 +47,16 @@ pub struct Model {
 pub const MAX_QUALITY: u8 = 100;
 
 impl Model {
+    /// Whether latents are quantised dependently: where there are tables for two quantisers.
+    pub fn is_dependent(&self) -> bool {
+        self.tables.quantisers() == 2
+    }
+
+    /// The states that latents go through.
+    pub fn trellis(&self) -> trellis::Trellis {
+        if self.is_dependent() { trellis::DEPENDENT } else { trellis::SCALAR }
+    }
+
     /// The quality index of a quality in `0.0..=100.0`, interpolated between the
     /// whole ones; `None` for other values.
     pub fn quality_index(&self, quality: f32) -> Option<QualityIndex> {

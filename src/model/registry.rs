@@ -18,6 +18,11 @@ pub struct Embedded {
 /// the default of encoders.
 pub static MODELS: &[Embedded] = &[
     Embedded {
+        id: ModelId([0x83, 0x10, 0xed, 0xa8]),
+        name: "default",
+        bytes: include_bytes!("../../models/8310eda8.aem"),
+    },
+    Embedded {
         id: ModelId([0x0f, 0xb4, 0xf7, 0x36]),
         name: "default",
         bytes: include_bytes!("../../models/0fb4f736.aem"),
@@ -36,6 +41,11 @@ pub static MODELS: &[Embedded] = &[
         id: ModelId([0x59, 0x60, 0xd9, 0xaf]),
         name: "default",
         bytes: include_bytes!("../../models/5960d9af.aem"),
+    },
+    Embedded {
+        id: ModelId([0xbc, 0x97, 0x0f, 0x1d]),
+        name: "fast",
+        bytes: include_bytes!("../../models/bc970f1d.aem"),
     },
     Embedded {
         id: ModelId([0xb9, 0x1c, 0x8b, 0x9e]),

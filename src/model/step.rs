@@ -34,13 +34,24 @@ impl Step {
         Step { mantissa: mantissa.min(65535), exponent: log2 >> LOG2_BITS }
     }
 
-    /// `round(symbol * step)`, halves up: below 2^30 in magnitude, since the
-    /// largest step is 2^14.
+    /// `round(symbol * step)`, halves up. `symbol` has up to 17 bits: the result is below
+    /// 2^31 in magnitude, since the largest step is 2^14.
     #[inline]
-    pub fn dequantize(self, symbol: i16) -> i32 {
+    pub fn dequantize(self, symbol: i32) -> i32 {
         let product = i64::from(symbol) * i64::from(self.mantissa);
         // Rounding after all bits but one are gone gives the same.
         (((product >> (14 - self.exponent)) + 1) >> 1) as i32
+    }
+
+    /// Half the step.
+    pub fn half(self) -> Step {
+        Step { exponent: self.exponent - 1, ..self }
+    }
+
+    /// The step as a float, exactly.
+    pub fn to_f32(self) -> f32 {
+        // 16 bits of mantissa and an exponent of at most 14 are exact.
+        self.mantissa as f32 * f32::from_bits(((127 + self.exponent - 15) as u32) << 23)
     }
 
     /// `value / step` in units of 1/256, rounded to nearest, halves away from zero.

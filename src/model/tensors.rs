@@ -173,6 +173,11 @@ impl<'a> Tensors<'a> {
             .ok_or_else(|| Error::Model(format!("no \"{METADATA_KEY}\" in the metadata")))
     }
 
+    /// Whether there is a tensor of this shape.
+    pub fn has(&self, name: &str, shape: &[usize]) -> bool {
+        self.metadata.info(name).is_some_and(|info| info.shape == shape)
+    }
+
     /// The bytes of a tensor of this type and shape.
     pub fn bytes(&mut self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<&'a [u8]> {
         let info = self.metadata.info(name).ok_or_else(|| Error::Model(format!("no tensor {name}")))?;

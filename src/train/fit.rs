@@ -50,12 +50,12 @@ pub fn fit(model: &CodecModel, pictures: &[(Geometry, Vec<f32>)]) -> Result<Scal
     Ok(ScaleTables::new(bins)?)
 }
 
-fn empty(tables: &ScaleTables) -> Vec<Vec<f64>> {
+pub(super) fn empty(tables: &ScaleTables) -> Vec<Vec<f64>> {
     tables.bins().iter().map(|bin| vec![0.0; bin.frequencies.len()]).collect()
 }
 
 /// The table of the counts, evened out between the two signs, and the prior.
-fn blend(prior: &BinTable, counts: &[f64]) -> BinTable {
+pub(super) fn blend(prior: &BinTable, counts: &[f64]) -> BinTable {
     let Some(escape) = counts.len().checked_sub(1) else { return prior.clone() };
     let total: f64 = counts.iter().sum();
     let mirrored = |entry: usize| {

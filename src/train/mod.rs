@@ -39,3 +39,4 @@ pub mod validate;
 
 pub use config::TrainArgs;
 pub use release::ExportArgs;
+pub mod requantise;

@@ -14,6 +14,7 @@ use super::fit::fit;
 use super::kernels::Geometry;
 use super::model::{Batch, CodecModel, image_of_rows};
 use super::quantize::Rounding;
+use super::requantise::dependent;
 use super::{export, validate};
 use crate::codec::{DecodeOptions, EncodeOptions, PreparedModel, decode, encode};
 use crate::eval::psnr;
@@ -45,10 +46,10 @@ pub struct ExportArgs {
 /// easier at low rates and harder at high ones.
 const RATE_AT: [(f64, f64); 2] = [(5.0, 0.0895), (90.0, 1.875)];
 /// Quality indices at which rates are measured for the map.
-const RATE_INDICES: [u8; 9] = [0, 32, 64, 96, 128, 160, 192, 224, 255];
+pub(super) const RATE_INDICES: [u8; 9] = [0, 32, 64, 96, 128, 160, 192, 224, 255];
 
-/// Exports, reports on stderr, writes the file. Returns what the integers cost
-/// at each of `RATE_INDICES`.
+/// Exports, reports on stderr, gives the model two quantisers, writes the file. Returns what the integers cost
+/// at each of `RATE_INDICES`, with one quantiser.
 pub fn release(args: &ExportArgs) -> Result<Vec<Loss>> {
     let checkpoint = export::checkpoint::<Arch>(&args.run)?;
     let pictures = validate::pictures(&args.val, args.pictures)?;
@@ -57,7 +58,7 @@ pub fn release(args: &ExportArgs) -> Result<Vec<Loss>> {
     let linear = (0..=u32::from(MAX_QUALITY)).map(|q| (q * 255 / u32::from(MAX_QUALITY)) as u8).collect();
     let floats = CodecModel::averaged(&checkpoint)?;
     let tables = fit(&floats, &pictures)?;
-    let (mut model, formats) =
+    let (model, formats) =
         export::convert(&checkpoint, args.name.as_deref().unwrap_or("default"), &ranges, tables, linear)?;
     let (clipped, values) = clipping(&calibrate(&checkpoint, unseen)?, &formats);
     eprintln!(
@@ -74,9 +75,11 @@ pub fn release(args: &ExportArgs) -> Result<Vec<Loss>> {
         eprintln!("{}", loss.describe(index));
         losses.push(loss);
     }
-    let rates: Vec<_> = RATE_INDICES.iter().zip(&losses).map(|(i, loss)| (f64::from(*i), loss.bpp)).collect();
-    model.quality_map = quality_map(&rates);
-    save(&args.output, &model.write())?;
+    let images: Vec<_> = pictures
+        .iter()
+        .map(|(geometry, pixels)| DynamicImage::ImageRgb8(image_of_rows(*geometry, pixels)))
+        .collect();
+    save(&args.output, &dependent(model, &images)?.write())?;
     Ok(losses)
 }
 
@@ -162,7 +165,7 @@ fn integer_loss(
 }
 
 /// A quality that the model maps to `index`.
-fn prepared_quality(model: &Model, index: u8) -> f32 {
+pub(super) fn prepared_quality(model: &Model, index: u8) -> f32 {
     (0..=25600)
         .map(|q| q as f32 / 256.0)
         .find(|q| model.quality_index(*q) == Some(QualityIndex(index)))
@@ -171,7 +174,7 @@ fn prepared_quality(model: &Model, index: u8) -> f32 {
 
 /// For each whole quality the index whose rate comes closest in log-rate;
 /// strictly what the scale promises where the rates reach, clamped beyond.
-fn quality_map(rates: &[(f64, f64)]) -> Vec<u8> {
+pub(super) fn quality_map(rates: &[(f64, f64)]) -> Vec<u8> {
     let [(q0, r0), (q1, r1)] = RATE_AT;
     (0..=MAX_QUALITY)
         .map(|q| {

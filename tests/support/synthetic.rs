@@ -53,6 +53,11 @@ pub fn model(arch: Arch) -> Model {
     }
 }
 
+/// The same with two quantisers.
+pub fn dependent(arch: Arch) -> Model {
+    Model { tables: ScaleTables::dependent(), ..model(arch) }
+}
+
 fn network(arch: &Arch, part: Part, random: &mut Random) -> IntegerNetwork {
     let layers = arch.layers(part);
     let all = sites(&layers);
