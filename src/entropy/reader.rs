@@ -1,9 +1,8 @@
 //! Reading symbols: section 6 of `docs/format.md`.
 //!
 //! Each symbol waits for the state that the one before it leaves, so what counts
-//! is the length of that chain. Most symbols are the likeliest of their bin, by
-//! far; guessing that they are, as branches do, takes the look-ups in tables out
-//! of the chain.
+//! is the length of that chain. Most symbols are 0; guessing that they are, as branches
+//! do, takes the look-ups in tables out of the chain, and the trellis with them.
 
 use std::num::TryFromIntError;
 
@@ -108,10 +107,10 @@ impl<'t> LatentReader<'t> {
         if bin == 0 {
             return 0;
         }
-        let likeliest = self.tables.likeliest(bin);
-        let symbol = if self.ans.quantile().wrapping_sub(likeliest.start) < likeliest.width {
-            self.ans.pop(likeliest.start, likeliest.width.into());
-            likeliest.symbol
+        let zero = self.tables.zero(bin);
+        let symbol = if self.ans.quantile().wrapping_sub(zero.start) < zero.width {
+            self.ans.pop(zero.start, zero.width.into());
+            0
         } else {
             self.look_up(bin)
         };

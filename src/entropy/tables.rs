@@ -67,19 +67,16 @@ pub struct ScaleTables {
     /// For all bins; those that are not coded have one of no use.
     coded: Vec<CodedBin>,
     /// For all bins.
-    likeliest: Vec<Likeliest>,
+    zeros: Vec<Zero>,
 }
 
-/// What a symbol of a bin is more often than not. Of no width where there is no
-/// such symbol.
+/// The span of a bin's zero, where a symbol is 0 more often than not; else of no width.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Likeliest {
+pub(super) struct Zero {
     /// The start of its span in the probability range.
     pub start: u16,
     /// The width of its span.
     pub width: u16,
-    /// The symbol.
-    pub symbol: i16,
 }
 
 impl PartialEq for ScaleTables {
@@ -110,8 +107,8 @@ impl ScaleTables {
                 (false, None) => Err(Error::Model(format!("the probability table of bin {i} is unsound"))),
             })
             .collect::<Result<Vec<CodedBin>>>()?;
-        let likeliest = coded.iter().map(|bin| bin.likeliest().unwrap_or_default()).collect();
-        Ok(ScaleTables { bins, coded, likeliest })
+        let zeros = coded.iter().map(|bin| bin.likely_zero().unwrap_or_default()).collect();
+        Ok(ScaleTables { bins, coded, zeros })
     }
 
     /// How many quantisers the tables are for: two where latents are quantised dependently.
@@ -137,8 +134,8 @@ impl ScaleTables {
     }
 
     #[inline(always)]
-    pub(super) fn likeliest(&self, bin: u8) -> Likeliest {
-        self.likeliest[usize::from(bin)]
+    pub(super) fn zero(&self, bin: u8) -> Zero {
+        self.zeros[usize::from(bin)]
     }
 
     #[inline]
@@ -207,12 +204,11 @@ impl CodedBin {
         Some(CodedBin { low_bits: u32::from(bin.low_bits), first, escape: cells as u8, spans, coarse })
     }
 
-    /// The symbol of more than half of the probability, if there is one.
-    fn likeliest(&self) -> Option<Likeliest> {
-        let entry = (0..self.escape).find(|&entry| self.span(entry).1.get() > 1 << (PRECISION - 1))?;
-        let (start, width) = self.span(entry);
-        let symbol = i16::try_from(self.cell(entry)).ok()?;
-        (self.low_bits == 0).then_some(Likeliest { start, width: width.get(), symbol })
+    /// The span of 0, if it has more than half of the probability.
+    fn likely_zero(&self) -> Option<Zero> {
+        let (start, width) = self.span(self.entry(0)?);
+        let likely = width.get() > 1 << (PRECISION - 1) && self.low_bits == 0;
+        likely.then_some(Zero { start, width: width.get() })
     }
 
     /// The entry whose span holds `quantile`, and its start and width.

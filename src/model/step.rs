@@ -83,7 +83,7 @@ mod tests {
             let step = Step::from_log2(log2);
             for symbol in [-120, -3, -1, 0, 1, 2, 17, 130] {
                 let q8 = step.quotient_q8(step.dequantize(symbol));
-                assert!((q8 - i32::from(symbol) * 256).abs() <= 128, "{log2} {symbol} {q8}");
+                assert!((q8 - symbol * 256).abs() <= 128, "{log2} {symbol} {q8}");
             }
         }
     }
