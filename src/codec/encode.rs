@@ -74,19 +74,10 @@ pub(super) fn encode_tiles(
     quality: QualityIndex,
     effort: u8,
 ) -> Result<Vec<WrittenTile>> {
-    // Pixels to latents, over the whole picture.
     let source = pixels::source(picture);
-    let y = model.network(Part::Analysis)?.run(&*source, quality);
-
-    // Latents to streams, tile by tile.
     let grid = TileGrid::new(picture.width(), picture.height());
     let quantiser = Quantiser::new(model.model(), quality);
-    let tiles = for_each_tile(grid.count(), |index| {
-        let y = tensors::crop(&y, &grid.tile(index));
-        let z = latents::hyper_latents(model, &quantiser, &y)?;
-        Ok((y, z))
-    })?;
-    drop(y);
+    let tiles = analyse(&*source, grid, model, &quantiser)?;
     let scene = match effort {
         0 => None,
         _ => {
@@ -103,6 +94,46 @@ pub(super) fn encode_tiles(
                 latents::write(model, &quantiser, Wish { y: &y, z, weights: weights.as_deref() })
             }
         }
+    })
+}
+
+/// A picture as the nearest symbols, which `encode` weighs against their bits: for
+/// comparisons with networks that only round. 8 bits, without alpha.
+#[cfg(feature = "train")]
+pub(crate) fn encode_nearest(
+    picture: &image::RgbImage,
+    model: &PreparedModel,
+    quality: QualityIndex,
+) -> Result<Vec<u8>> {
+    let picture = DynamicImage::ImageRgb8(picture.clone());
+    let source = pixels::source(&picture);
+    let grid = TileGrid::new(picture.width(), picture.height());
+    let quantiser = Quantiser::new(model.model(), quality);
+    let tiles = analyse(&*source, grid, model, &quantiser)?;
+    let tiles = for_each_tile(grid.count(), |index| {
+        let (y, z) = &tiles[index];
+        let weights = vec![1e6; y.data.len()];
+        latents::write(model, &quantiser, Wish { y, z, weights: Some(&weights) })
+    })?;
+    let (streams, checksums) = unzip(tiles);
+    let (width, height) = (picture.width(), picture.height());
+    let colour = pixels::colour(&picture)?;
+    let header = Header { width, height, colour, alpha: false, quality, model: model.id() };
+    container::write(&header, &streams, &checksums, None, &Default::default())
+}
+
+/// The latents and hyper-latents of each tile.
+fn analyse(
+    source: &(dyn Source + Sync),
+    grid: TileGrid,
+    model: &PreparedModel,
+    quantiser: &Quantiser,
+) -> Result<Vec<(Tensor, Tensor)>> {
+    let y = model.network(Part::Analysis)?.run(source, quantiser.quality);
+    for_each_tile(grid.count(), |index| {
+        let y = tensors::crop(&y, &grid.tile(index));
+        let z = latents::hyper_latents(model, quantiser, &y)?;
+        Ok((y, z))
     })
 }
 

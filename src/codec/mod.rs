@@ -25,6 +25,8 @@ mod view;
 pub use decode::{Info, decode, metadata, probe};
 pub use encode::encode;
 #[cfg(feature = "train")]
+pub(crate) use encode::encode_nearest;
+#[cfg(feature = "train")]
 pub(crate) use map::symbols;
 pub use map::{BitMap, bit_map};
 pub use options::{DEFAULT_EFFORT, DEFAULT_QUALITY, DecodeOptions, EncodeOptions, MAX_EFFORT};

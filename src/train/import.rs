@@ -17,6 +17,7 @@ use super::degrade::UNIT_BITS;
 use super::export::{INPUT_BITS, OUTPUT_BITS};
 use super::model::{Y_STEP, Z_SCALE, Z_STEP};
 use super::net::{Layout, Slot};
+use super::requantise::scalar_steps;
 use crate::model::arch::{PIXEL_CHANNELS, Part};
 use crate::model::layer::{GATE_LIMIT, Layer};
 use crate::model::quality::{ANCHORS, LOG2_BITS};
@@ -154,11 +155,12 @@ pub fn import_restoration(model: &RestorationModel) -> Result<Vec<f32>> {
     Ok(reverter.params)
 }
 
-/// A run at step 0 whose weights compute what `model` computes.
+/// A run at step 0 whose weights compute what `model` computes, with one quantiser.
 pub fn import(model: &Model) -> Result<Checkpoint> {
     let arch = &model.arch;
+    let y_steps = scalar_steps(model);
     let (m, n, h) = (arch.latents, arch.hyper_latents, arch.hyper_synthesis_channels);
-    let (y_bits, z_bits) = (step_bits(&model.y_step_log2, MIDDLE_Y_STEP), step_bits(&model.z_step_log2, 0.0));
+    let (y_bits, z_bits) = (step_bits(&y_steps, MIDDLE_Y_STEP), step_bits(&model.z_step_log2, 0.0));
     let head: Vec<i32> = [vec![y_bits; m], vec![LOG2_BITS as i32; m]].concat();
     let mut feature_bits = Vec::new();
     let mut weights = BTreeMap::new();
@@ -198,7 +200,7 @@ pub fn import(model: &Model) -> Result<Checkpoint> {
     let floats = |table: &[i16], bits: i32| -> Vec<f32> {
         table.iter().map(|v| f32::from(*v) / (1 << LOG2_BITS) as f32 - bits as f32).collect()
     };
-    weights.insert(Y_STEP.to_string(), floats(&model.y_step_log2, y_bits));
+    weights.insert(Y_STEP.to_string(), floats(&y_steps, y_bits));
     weights.insert(Z_STEP.to_string(), floats(&model.z_step_log2, z_bits));
     weights.insert(Z_SCALE.to_string(), floats(&model.z_scale_log2, 0));
     Ok(Checkpoint::start(arch.clone(), weights))

@@ -16,7 +16,7 @@ use super::model::{Batch, CodecModel, image_of_rows};
 use super::quantize::Rounding;
 use super::requantise::dependent;
 use super::{export, validate};
-use crate::codec::{DecodeOptions, EncodeOptions, PreparedModel, decode, encode};
+use crate::codec::{DecodeOptions, PreparedModel, decode, encode_nearest};
 use crate::eval::psnr;
 use crate::model::quality::STEPS;
 use crate::model::{Arch, MAX_QUALITY, Model, ModelId, QualityIndex};
@@ -137,11 +137,10 @@ fn integer_loss(
     index: u8,
 ) -> Result<Loss> {
     let (anchor, step) = QualityIndex(index).split();
-    let quality = prepared_quality(prepared.model(), index);
     let sums = pictures
         .par_iter()
         .map(|(geometry, pixels)| {
-            let picture = DynamicImage::ImageRgb8(image_of_rows(*geometry, pixels));
+            let picture = image_of_rows(*geometry, pixels);
             let batch = Batch {
                 pixels: pixels.clone(),
                 geometry: *geometry,
@@ -150,9 +149,8 @@ fn integer_loss(
             let outcome = floats.forward(&batch, Rounding::Hard)?;
             let decoded = DynamicImage::ImageRgb8(image_of_rows(*geometry, &floats.decoded(&batch)?));
             let area = f64::from(picture.width() * picture.height());
-            let options =
-                EncodeOptions { quality, effort: 0, model: Some(prepared.clone()), ..Default::default() };
-            let file = encode(&picture, &options)?;
+            let file = encode_nearest(&picture, prepared, QualityIndex(index))?;
+            let picture = DynamicImage::ImageRgb8(picture);
             let options = DecodeOptions { models: vec![prepared.clone()], ..Default::default() };
             let back = decode(&file, &options)?;
             let bpp = file.len() as f64 * 8.0 / area;
@@ -162,14 +160,6 @@ fn integer_loss(
         .collect::<Result<Vec<[f64; 4]>>>()?;
     let mean = |i: usize| sums.iter().map(|s| s[i]).sum::<f64>() / sums.len() as f64;
     Ok(Loss { float_bpp: mean(0), float_psnr: mean(1), bpp: mean(2), psnr: mean(3) })
-}
-
-/// A quality that the model maps to `index`.
-pub(super) fn prepared_quality(model: &Model, index: u8) -> f32 {
-    (0..=25600)
-        .map(|q| q as f32 / 256.0)
-        .find(|q| model.quality_index(*q) == Some(QualityIndex(index)))
-        .expect("a linear map reaches every index")
 }
 
 /// For each whole quality the index whose rate comes closest in log-rate;

@@ -10,11 +10,11 @@ use rayon::prelude::*;
 
 use super::dataset::picture_files;
 use super::fit::{blend, empty};
-use super::release::{RATE_INDICES, prepared_quality, quality_map, save};
+use super::release::{RATE_INDICES, quality_map, save};
 use crate::codec::{DecodeOptions, EncodeOptions, PreparedModel, encode, symbols};
 use crate::entropy::ScaleTables;
 use crate::model::quality::LOG2_BITS;
-use crate::model::{MAX_QUALITY, Model, ModelId};
+use crate::model::{MAX_QUALITY, Model, ModelId, QualityIndex};
 
 /// log2 of the steps of one of two quantisers in those of a single one, in 1/1024:
 /// 1.4 times. 1.25 and 1.55 are no better.
@@ -75,6 +75,12 @@ pub fn dependent(mut model: Model, pictures: &[DynamicImage]) -> Result<Model> {
     Ok(model)
 }
 
+/// log2 of the steps that a model's latents would have with one quantiser.
+pub fn scalar_steps(model: &Model) -> Vec<i16> {
+    let spacing = if model.is_dependent() { SPACING } else { 0 };
+    model.y_step_log2.iter().map(|step| step - spacing).collect()
+}
+
 /// Symbols of each table's entries, and at each of [`RATE_INDICES`] the mean bits per
 /// pixel at effort 0.
 fn count(
@@ -118,4 +124,12 @@ fn count(
             sizes.iter_mut().zip(larger).for_each(|(a, b)| *a += b);
             Ok((counts, sizes))
         })
+}
+
+/// A quality that the model maps to `index`.
+fn prepared_quality(model: &Model, index: u8) -> f32 {
+    (0..=25600)
+        .map(|q| q as f32 / 256.0)
+        .find(|q| model.quality_index(*q) == Some(QualityIndex(index)))
+        .expect("a linear map reaches every index")
 }
