@@ -114,6 +114,9 @@ class Step:
     def dequantise(self, k):
         return (k * self.mantissa + (1 << (self.shift - 1))) >> self.shift
 
+    def dequantise_halves(self, n):
+        return (n * self.mantissa + (1 << self.shift)) >> (self.shift + 1)
+
 
 class Model:
     def __init__(self, data):
@@ -126,6 +129,7 @@ class Model:
         self.h, self.n = int(arch["hyper_channels"]), int(arch["hyper_latents"])
         self.blocks = int(arch["synthesis_blocks"])
         self.low_bits, self.first = self.tensor("tables.low_bits"), self.tensor("tables.first")
+        self.quantisers = len(self.first) // 96
         self.starts = []
         frequencies, at = self.tensor("tables.frequencies"), 0
         for entries in self.tensor("tables.entries"):
@@ -308,9 +312,14 @@ def read_tile(model, quality, height, width, data):
         means, bins = p[:, :, : model.m], bin_of(p[:, :, model.m :] - step_log2)
         mine = (rows + columns + channels) % 2 == half
         values = np.where(mine, means, 0)
+        state = 0
         for y, x, c in zip(*np.nonzero(mine & (bins > 0))):
-            k = stream.symbol(bins[y, x, c])
-            values[y, x, c] = min(max(int(means[y, x, c]) + steps[c].dequantise(k), -32768), 32767)
+            quantiser = state & 1
+            k = stream.symbol(bins[y, x, c] + 96 * quantiser)
+            n = 2 * k - quantiser * ((k > 0) - (k < 0))
+            if model.quantisers == 2:
+                state = (state >> 1) ^ ((state & 1) * 18) ^ ((k & 1) * 4)
+            values[y, x, c] = min(max(int(means[y, x, c]) + steps[c].dequantise_halves(n), -32768), 32767)
         y_hat = np.where(mine, values, y_hat)
     stream.finish()
     return y_hat, bytes(stream.symbols)
