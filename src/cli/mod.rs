@@ -73,7 +73,7 @@ enum Command {
     #[cfg(feature = "train")]
     Export(aecodec::train::ExportArgs),
     #[cfg(feature = "train")]
-    Requantise(aecodec::train::requantise::RequantiseArgs),
+    Requantise(aecodec::train::RequantiseArgs),
 }
 
 /// Remove noise from pictures with a neural network, on any processor.

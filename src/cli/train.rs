@@ -19,7 +19,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
 /// Exports a run of either kind.
 pub fn export(args: &ExportArgs) -> Result<()> {
     if Checkpoint::<Arch>::is_in(&args.run)? {
-        release::release(args).map(drop)
+        release::release(args)
     } else {
         restoration_release::release(args).map(drop)
     }

@@ -98,15 +98,14 @@ pub(super) fn encode_tiles(
 }
 
 /// A picture as the nearest symbols, which `encode` weighs against their bits: for
-/// comparisons with networks that only round. 8 bits, without alpha.
+/// comparisons with networks that only round. Alpha is left out.
 #[cfg(feature = "train")]
 pub(crate) fn encode_nearest(
-    picture: &image::RgbImage,
+    picture: &DynamicImage,
     model: &PreparedModel,
     quality: QualityIndex,
 ) -> Result<Vec<u8>> {
-    let picture = DynamicImage::ImageRgb8(picture.clone());
-    let source = pixels::source(&picture);
+    let source = pixels::source(picture);
     let grid = TileGrid::new(picture.width(), picture.height());
     let quantiser = Quantiser::new(model.model(), quality);
     let tiles = analyse(&*source, grid, model, &quantiser)?;
@@ -117,7 +116,7 @@ pub(crate) fn encode_nearest(
     })?;
     let (streams, checksums) = unzip(tiles);
     let (width, height) = (picture.width(), picture.height());
-    let colour = pixels::colour(&picture)?;
+    let colour = pixels::colour(picture)?;
     let header = Header { width, height, colour, alpha: false, quality, model: model.id() };
     container::write(&header, &streams, &checksums, None, &Default::default())
 }

@@ -31,12 +31,12 @@ pub struct BitMap {
 /// distribution. The sums are those of an ideal coder; the real one adds about
 /// 0.2 % and a few bytes a tile.
 pub fn bit_map(bytes: &[u8], options: &DecodeOptions) -> Result<BitMap> {
-    let header = Container::read(bytes)?.header;
-    options.limits.check(header.width, header.height)?;
-    let TileGrid { height, width, .. } = TileGrid::new(header.width, header.height);
+    let container = Container::read(bytes)?;
+    check_limits(&container, &options.limits)?;
+    let TileGrid { height, width, .. } = TileGrid::new(container.header.width, container.header.height);
     let bits = vec![0.0; height * width];
     let mut map = BitMap { height, width, bits, latents: 0.0, hyper_latents: 0.0 };
-    observe(bytes, options, |model, tile, symbol| {
+    observe(&container, options, |model, tile, symbol| {
         let bits = model.model().tables.cost(symbol.bin, symbol.value);
         let in_tile = tile.columns.len();
         let (position, side) = match symbol.hyper {
@@ -63,8 +63,10 @@ pub fn bit_map(bytes: &[u8], options: &DecodeOptions) -> Result<BitMap> {
 /// The bin and value of each symbol of a file's colours that is coded.
 #[cfg(feature = "train")]
 pub(crate) fn symbols(bytes: &[u8], options: &DecodeOptions) -> Result<Vec<(u8, i16)>> {
+    let container = Container::read(bytes)?;
+    check_limits(&container, &options.limits)?;
     let mut all = Vec::new();
-    observe(bytes, options, |_, _, symbol| all.push((symbol.bin, symbol.value)))?;
+    observe(&container, options, |_, _, symbol| all.push((symbol.bin, symbol.value)))?;
     Ok(all)
 }
 
@@ -78,15 +80,13 @@ struct Symbol {
     value: i16,
 }
 
-/// Reads the symbols of a file's colours and shows each that is coded.
+/// Reads the symbols of the colours of a file within limits, and shows each that is coded.
 fn observe(
-    bytes: &[u8],
+    container: &Container<'_>,
     options: &DecodeOptions,
     mut show: impl FnMut(&PreparedModel, &Tile, Symbol),
 ) -> Result<()> {
-    let container = Container::read(bytes)?;
     let header = &container.header;
-    check_limits(&container, &options.limits)?;
     let grid = TileGrid::new(header.width, header.height);
     let streams = split_streams(container.latents, grid.count())?;
     let model = prepared::find(header.model, &options.models)?;

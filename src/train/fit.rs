@@ -23,39 +23,56 @@ const POSITIONS: [Anchored; 8] =
 pub fn fit(model: &CodecModel, pictures: &[(Geometry, Vec<f32>)]) -> Result<ScaleTables> {
     let prior = ScaleTables::logistic();
     let jobs: Vec<_> = pictures.iter().flat_map(|p| POSITIONS.map(|q| (p, q))).collect();
-    let counts = jobs
-        .into_par_iter()
+    jobs.into_par_iter()
         .map(|((geometry, pixels), quality)| {
             let batch = Batch { pixels: pixels.clone(), geometry: *geometry, qualities: vec![quality] };
-            let mut counts = empty(&prior);
+            let mut counts = Counts::new(&prior);
             for (bin, symbol) in model.symbols(&batch)? {
-                let table = &prior.bins()[bin];
-                let cell = (symbol >> table.low_bits) - i32::from(table.first);
-                let escape = table.frequencies.len().saturating_sub(1);
-                if let Some(count) = counts[bin].get_mut(usize::try_from(cell).unwrap_or(escape).min(escape))
-                {
-                    *count += 1.0;
-                }
+                counts.add(bin, symbol);
             }
             Ok::<_, anyhow::Error>(counts)
         })
-        .try_reduce(
-            || empty(&prior),
-            |mut a, b| {
-                a.iter_mut().flatten().zip(b.iter().flatten()).for_each(|(a, b)| *a += b);
-                Ok(a)
-            },
-        )?;
-    let bins = prior.bins().iter().zip(&counts).map(|(table, counts)| blend(table, counts)).collect();
-    Ok(ScaleTables::new(bins)?)
+        .try_reduce(|| Counts::new(&prior), |a, b| Ok(a.merge(&b)))?
+        .tables()
 }
 
-pub(super) fn empty(tables: &ScaleTables) -> Vec<Vec<f64>> {
-    tables.bins().iter().map(|bin| vec![0.0; bin.frequencies.len()]).collect()
+/// How often each entry of each table was seen.
+pub(super) struct Counts<'a> {
+    prior: &'a ScaleTables,
+    seen: Vec<Vec<f64>>,
+}
+
+impl<'a> Counts<'a> {
+    /// Nothing seen of these tables.
+    pub fn new(prior: &'a ScaleTables) -> Counts<'a> {
+        Counts { prior, seen: prior.bins().iter().map(|bin| vec![0.0; bin.frequencies.len()]).collect() }
+    }
+
+    /// Counts a symbol, unless its bin has no table.
+    pub fn add(&mut self, bin: usize, symbol: i32) {
+        let table = &self.prior.bins()[bin];
+        let cell = (symbol >> table.low_bits) - i32::from(table.first);
+        let escape = table.frequencies.len().saturating_sub(1);
+        if let Some(count) = self.seen[bin].get_mut(usize::try_from(cell).unwrap_or(escape).min(escape)) {
+            *count += 1.0;
+        }
+    }
+
+    /// Both together.
+    pub fn merge(mut self, other: &Counts<'_>) -> Counts<'a> {
+        self.seen.iter_mut().flatten().zip(other.seen.iter().flatten()).for_each(|(a, b)| *a += b);
+        self
+    }
+
+    /// The tables fitted to what was seen.
+    pub fn tables(&self) -> Result<ScaleTables> {
+        let bins = self.prior.bins().iter().zip(&self.seen).map(|(table, seen)| blend(table, seen));
+        Ok(ScaleTables::new(bins.collect())?)
+    }
 }
 
 /// The table of the counts, evened out between the two signs, and the prior.
-pub(super) fn blend(prior: &BinTable, counts: &[f64]) -> BinTable {
+fn blend(prior: &BinTable, counts: &[f64]) -> BinTable {
     let Some(escape) = counts.len().checked_sub(1) else { return prior.clone() };
     let total: f64 = counts.iter().sum();
     let mirrored = |entry: usize| {

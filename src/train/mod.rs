@@ -28,6 +28,7 @@ pub mod optimizer;
 pub mod quantize;
 pub mod reference;
 pub mod release;
+pub mod requantise;
 pub mod restoration;
 pub mod restoration_release;
 pub mod restoration_run;
@@ -39,4 +40,4 @@ pub mod validate;
 
 pub use config::TrainArgs;
 pub use release::ExportArgs;
-pub mod requantise;
+pub use requantise::RequantiseArgs;

@@ -48,18 +48,32 @@ const RATE_AT: [(f64, f64); 2] = [(5.0, 0.0895), (90.0, 1.875)];
 /// Quality indices at which rates are measured for the map.
 pub(super) const RATE_INDICES: [u8; 9] = [0, 32, 64, 96, 128, 160, 192, 224, 255];
 
-/// Exports, reports on stderr, gives the model two quantisers, writes the file. Returns what the integers cost
-/// at each of `RATE_INDICES`, with one quantiser.
-pub fn release(args: &ExportArgs) -> Result<Vec<Loss>> {
-    let checkpoint = export::checkpoint::<Arch>(&args.run)?;
+/// Exports, gives the model two quantisers, writes the file.
+pub fn release(args: &ExportArgs) -> Result<()> {
     let pictures = validate::pictures(&args.val, args.pictures)?;
+    let (model, _) = scalar(args, &pictures)?;
+    let images: Vec<_> = pictures
+        .iter()
+        .map(|(geometry, pixels)| DynamicImage::ImageRgb8(image_of_rows(*geometry, pixels)))
+        .collect();
+    save(&args.output, &dependent(model, &images)?.write())
+}
+
+/// The run as a model with one quantiser, and what its integers cost at each of
+/// `RATE_INDICES`, which is also reported on stderr.
+pub fn scalar(args: &ExportArgs, pictures: &[(Geometry, Vec<f32>)]) -> Result<(Model, Vec<Loss>)> {
+    let checkpoint = export::checkpoint::<Arch>(&args.run)?;
     let (unseen, seen) = pictures.split_at(pictures.len() / 2);
     let ranges = calibrate(&checkpoint, seen)?;
-    let linear = (0..=u32::from(MAX_QUALITY)).map(|q| (q * 255 / u32::from(MAX_QUALITY)) as u8).collect();
     let floats = CodecModel::averaged(&checkpoint)?;
-    let tables = fit(&floats, &pictures)?;
-    let (model, formats) =
-        export::convert(&checkpoint, args.name.as_deref().unwrap_or("default"), &ranges, tables, linear)?;
+    let tables = fit(&floats, pictures)?;
+    let (model, formats) = export::convert(
+        &checkpoint,
+        args.name.as_deref().unwrap_or("default"),
+        &ranges,
+        tables,
+        linear_map(),
+    )?;
     let (clipped, values) = clipping(&calibrate(&checkpoint, unseen)?, &formats);
     eprintln!(
         "step {}: {clipped} of {values} activations clipped on the {} pictures that did not set the ranges",
@@ -71,16 +85,11 @@ pub fn release(args: &ExportArgs) -> Result<Vec<Loss>> {
     let prepared = PreparedModel::new(Model::read(&bytes)?, ModelId::of(&bytes));
     let mut losses = Vec::new();
     for index in RATE_INDICES {
-        let loss = integer_loss(&floats, &prepared, &pictures, index)?;
+        let loss = integer_loss(&floats, &prepared, pictures, index)?;
         eprintln!("{}", loss.describe(index));
         losses.push(loss);
     }
-    let images: Vec<_> = pictures
-        .iter()
-        .map(|(geometry, pixels)| DynamicImage::ImageRgb8(image_of_rows(*geometry, pixels)))
-        .collect();
-    save(&args.output, &dependent(model, &images)?.write())?;
-    Ok(losses)
+    Ok((model, losses))
 }
 
 /// Writes a model file, whole or not at all, and says what it is.
@@ -140,7 +149,7 @@ fn integer_loss(
     let sums = pictures
         .par_iter()
         .map(|(geometry, pixels)| {
-            let picture = image_of_rows(*geometry, pixels);
+            let picture = DynamicImage::ImageRgb8(image_of_rows(*geometry, pixels));
             let batch = Batch {
                 pixels: pixels.clone(),
                 geometry: *geometry,
@@ -150,7 +159,6 @@ fn integer_loss(
             let decoded = DynamicImage::ImageRgb8(image_of_rows(*geometry, &floats.decoded(&batch)?));
             let area = f64::from(picture.width() * picture.height());
             let file = encode_nearest(&picture, prepared, QualityIndex(index))?;
-            let picture = DynamicImage::ImageRgb8(picture);
             let options = DecodeOptions { models: vec![prepared.clone()], ..Default::default() };
             let back = decode(&file, &options)?;
             let bpp = file.len() as f64 * 8.0 / area;
@@ -160,6 +168,11 @@ fn integer_loss(
         .collect::<Result<Vec<[f64; 4]>>>()?;
     let mean = |i: usize| sums.iter().map(|s| s[i]).sum::<f64>() / sums.len() as f64;
     Ok(Loss { float_bpp: mean(0), float_psnr: mean(1), bpp: mean(2), psnr: mean(3) })
+}
+
+/// A map that reaches every index.
+pub(super) fn linear_map() -> Vec<u8> {
+    (0..=u32::from(MAX_QUALITY)).map(|q| (q * 255 / u32::from(MAX_QUALITY)) as u8).collect()
 }
 
 /// For each whole quality the index whose rate comes closest in log-rate;

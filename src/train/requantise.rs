@@ -9,12 +9,12 @@ use image::DynamicImage;
 use rayon::prelude::*;
 
 use super::dataset::picture_files;
-use super::fit::{blend, empty};
-use super::release::{RATE_INDICES, quality_map, save};
+use super::fit::Counts;
+use super::release::{RATE_INDICES, linear_map, quality_map, save};
 use crate::codec::{DecodeOptions, EncodeOptions, PreparedModel, encode, symbols};
 use crate::entropy::ScaleTables;
 use crate::model::quality::LOG2_BITS;
-use crate::model::{MAX_QUALITY, Model, ModelId, QualityIndex};
+use crate::model::{Model, ModelId, QualityIndex};
 
 /// log2 of the steps of one of two quantisers in those of a single one, in 1/1024:
 /// 1.4 times. 1.25 and 1.55 are no better.
@@ -60,15 +60,13 @@ pub fn dependent(mut model: Model, pictures: &[DynamicImage]) -> Result<Model> {
     for step in &mut model.y_step_log2 {
         *step = (*step + SPACING).min(14 * octave);
     }
-    model.quality_map =
-        (0..=u32::from(MAX_QUALITY)).map(|q| (q * 255 / u32::from(MAX_QUALITY)) as u8).collect();
+    model.quality_map = linear_map();
     let prior = ScaleTables::dependent();
     model.tables = prior.clone();
     let mut rates = Vec::new();
     for _ in 0..ROUNDS {
         let (counts, sizes) = count(&model, &prior, pictures)?;
-        let bins = prior.bins().iter().zip(&counts).map(|(table, counts)| blend(table, counts)).collect();
-        model.tables = ScaleTables::new(bins)?;
+        model.tables = counts.tables()?;
         rates = RATE_INDICES.iter().map(|&index| f64::from(index)).zip(sizes).collect();
     }
     model.quality_map = quality_map(&rates);
@@ -83,16 +81,16 @@ pub fn scalar_steps(model: &Model) -> Vec<i16> {
 
 /// Symbols of each table's entries, and at each of [`RATE_INDICES`] the mean bits per
 /// pixel at effort 0.
-fn count(
+fn count<'a>(
     model: &Model,
-    prior: &ScaleTables,
+    prior: &'a ScaleTables,
     pictures: &[DynamicImage],
-) -> Result<(Vec<Vec<f64>>, [f64; RATE_INDICES.len()])> {
+) -> Result<(Counts<'a>, [f64; RATE_INDICES.len()])> {
     let bytes = model.write();
     let prepared = PreparedModel::new(Model::read(&bytes)?, ModelId::of(&bytes));
     let jobs: Vec<(&DynamicImage, usize)> =
         pictures.iter().flat_map(|picture| (0..RATE_INDICES.len()).map(move |i| (picture, i))).collect();
-    let nothing = || (empty(prior), [0.0; RATE_INDICES.len()]);
+    let nothing = || (Counts::new(prior), [0.0; RATE_INDICES.len()]);
     jobs.into_par_iter()
         .map(|(picture, i)| {
             let (mut counts, mut sizes) = nothing();
@@ -111,18 +109,14 @@ fn count(
                 }
                 let options = DecodeOptions { models: vec![Arc::clone(&prepared)], ..Default::default() };
                 for (bin, symbol) in symbols(&file, &options)? {
-                    let table = &prior.bins()[usize::from(bin)];
-                    let cell = (i32::from(symbol) >> table.low_bits) - i32::from(table.first);
-                    let escape = table.frequencies.len() - 1;
-                    counts[usize::from(bin)][usize::try_from(cell).unwrap_or(escape).min(escape)] += 1.0;
+                    counts.add(bin.into(), symbol.into());
                 }
             }
             Ok((counts, sizes))
         })
-        .try_reduce(nothing, |(mut counts, mut sizes), (more, larger)| {
-            counts.iter_mut().flatten().zip(more.iter().flatten()).for_each(|(a, b)| *a += b);
+        .try_reduce(nothing, |(counts, mut sizes), (more, larger)| {
             sizes.iter_mut().zip(larger).for_each(|(a, b)| *a += b);
-            Ok((counts, sizes))
+            Ok((counts.merge(&more), sizes))
         })
 }
 
