@@ -144,12 +144,12 @@ fn read_tables(tensors: &mut Tensors<'_>) -> Result<ScaleTables> {
     let first = tensors.i16s("tables.first", &[count])?;
     let entries = tensors.bytes("tables.entries", Dtype::U8, &[count])?;
     let total = entries.iter().map(|&n| usize::from(n)).sum();
-    let mut frequencies = tensors.numbers("tables.frequencies", Dtype::U16, &[total], u16::from_le_bytes)?;
-    let mut bins = Vec::with_capacity(count);
+    let all = tensors.numbers("tables.frequencies", Dtype::U16, &[total], u16::from_le_bytes)?;
+    let (mut bins, mut rest) = (Vec::with_capacity(count), &all[..]);
     for bin in 0..count {
-        let rest = frequencies.split_off(entries[bin].into());
-        bins.push(BinTable { low_bits: low_bits[bin], first: first[bin], frequencies });
-        frequencies = rest;
+        let (frequencies, behind) = rest.split_at(entries[bin].into());
+        bins.push(BinTable { low_bits: low_bits[bin], first: first[bin], frequencies: frequencies.to_vec() });
+        rest = behind;
     }
     ScaleTables::new(bins)
 }
