@@ -44,6 +44,7 @@ struct Report {
     height: u32,
     colour: &'static str,
     alpha: bool,
+    filtered: bool,
     orientation: u8,
     cicp: Option<CicpReport>,
     icc_bytes: usize,
@@ -127,6 +128,7 @@ fn report(input: &Input, bytes: &[u8]) -> Result<Report> {
             Colour::Grey16 => "grey16",
         },
         alpha: info.alpha,
+        filtered: info.filtered,
         orientation: metadata.orientation.to_exif(),
         cicp: metadata.cicp.map(|Cicp { primaries, transfer, matrix, full_range }| CicpReport {
             primaries,
@@ -166,7 +168,7 @@ fn lines(report: &Report) -> String {
         ("pixels", format!("{} x {}, {}{alpha}", report.width, report.height, report.colour)),
         ("quality", format!("index {} of 255", report.quality_index)),
         ("model", format!("{} ({})", report.model.unwrap_or("not in this build"), report.model_id)),
-        ("tiles", report.tiles.to_string()),
+        ("tiles", format!("{}{}", report.tiles, if report.filtered { ", with filters" } else { "" })),
         ("carries", carried.join(", ")),
         ("size", format!("{} bytes, {:.3} bpp", report.bytes, report.bpp)),
     ];

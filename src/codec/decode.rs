@@ -3,7 +3,7 @@
 use image::DynamicImage;
 use rayon::prelude::*;
 
-use super::latents::{self, Quantiser};
+use super::latents::{self, Quantiser, ReadTile};
 use super::options::DecodeOptions;
 use super::prepared::{self, PreparedModel};
 use super::synthesis::{Mosaic, synthesise, tiles_needed};
@@ -30,7 +30,8 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<DynamicImage> {
     let model = prepared::find(header.model, &options.models)?;
 
     // 2. Streams to latents, tile by tile.
-    let (mosaic, symbols) = read_tiles(&model, header, header.quality, container.latents, &view)?;
+    let (mosaic, symbols) =
+        read_tiles(&model, header, (header.quality, header.filtered), container.latents, &view)?;
     if let Some(symbols) = symbols {
         let mut checksum = container.hasher();
         checksum.combine(&symbols);
@@ -76,7 +77,7 @@ fn decode_alpha(model: &PreparedModel, header: &Header, payload: &[u8], view: &V
         let plane = alpha::read_lossless(payload, header.width, header.height, depth)?;
         return Ok(view.of_plane(plane));
     };
-    let (mosaic, _) = read_tiles(model, header, quality, streams, view)?;
+    let (mosaic, _) = read_tiles(model, header, (quality, false), streams, view)?;
     let grey = if depth == 8 { Colour::Grey8 } else { Colour::Grey16 };
     synthesise(model, quality, grey, view, &mosaic)
 }
@@ -86,18 +87,18 @@ fn decode_alpha(model: &PreparedModel, header: &Header, payload: &[u8], view: &V
 fn read_tiles(
     model: &PreparedModel,
     header: &Header,
-    quality: QualityIndex,
+    (quality, filtered): (QualityIndex, bool),
     payload: &[u8],
     view: &View,
 ) -> Result<(Mosaic, Option<crc32fast::Hasher>)> {
     let grid = TileGrid::new(header.width, header.height);
     let quantiser = Quantiser::new(model.model(), quality);
     let streams = split_streams(payload, grid.count())?;
-    let needed = tiles_needed(model, grid, view)?;
+    let needed = tiles_needed(model, grid, view, filtered)?;
     let read = |(index, stream): (usize, &[u8])| {
         let tile = grid.tile(index);
         let size = (tile.rows.len(), tile.columns.len());
-        needed[index].then(|| latents::read(model, &quantiser, size, stream)).transpose()
+        needed[index].then(|| latents::read(model, &quantiser, size, stream, filtered)).transpose()
     };
     let tiles: Vec<_> = match streams.len() {
         1 => streams.into_iter().enumerate().map(read).collect::<Result<_>>()?,
@@ -105,9 +106,9 @@ fn read_tiles(
     };
     let mut checksum = crc32fast::Hasher::new();
     let tiles = tiles.into_iter().map(|tile| {
-        let (y_hat, symbols) = tile?;
+        let ReadTile { y_hat, filter, checksum: symbols } = tile?;
         checksum.combine(&symbols);
-        Some(y_hat)
+        Some((y_hat, filter))
     });
     let mosaic = Mosaic { grid, channels: model.model().arch.latents, tiles: tiles.collect() };
     let all = mosaic.tiles.iter().all(Option::is_some);
@@ -132,6 +133,8 @@ pub struct Info {
     pub colour: Colour,
     /// Whether there is an alpha plane.
     pub alpha: bool,
+    /// Whether tiles have filters that their pixels go through.
+    pub filtered: bool,
     /// The quality index the latents were quantised at.
     pub quality: QualityIndex,
     /// The model the file needs.
@@ -147,12 +150,13 @@ pub struct Info {
 /// Reads the fields of an `.aec` file without decoding it. The model need not
 /// be known.
 pub fn probe(bytes: &[u8]) -> Result<Info> {
-    let Header { width, height, colour, alpha, quality, model } = Container::read(bytes)?.header;
+    let Header { width, height, colour, alpha, filtered, quality, model } = Container::read(bytes)?.header;
     Ok(Info {
         width,
         height,
         colour,
         alpha,
+        filtered,
         quality,
         model,
         model_name: registry::find(model).map(|index| registry::MODELS[index].name),

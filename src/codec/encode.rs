@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::latents::{self, Quantiser, Wish, WrittenTile};
 use super::options::{EncodeOptions, MAX_EFFORT};
 use super::prepared::{PreparedModel, default_model};
-use super::refine::Scene;
+use super::refine::{Refined, Scene};
 use super::{alpha, hidden, pixels, tensors};
 use crate::container::{self, Header};
 use crate::error::{Error, Result};
@@ -37,19 +37,22 @@ pub fn encode(picture: &DynamicImage, options: &EncodeOptions) -> Result<Vec<u8>
         (Some(plane), None) => Some(alpha::write_lossless(plane)?),
         (Some(plane), Some(quality)) => {
             let quality = quality_index(&model, quality)?;
-            let (streams, _) = unzip(encode_tiles(plane, &model, quality, options.effort)?);
+            let (streams, _) = unzip(encode_tiles(plane, &model, quality, options.effort, false)?);
             Some(alpha::lossy(quality, &container::join_streams(&streams)?))
         }
     };
 
     // 2. Colours.
     let picture = if plane.is_some() { hidden::clean(picture) } else { Cow::Borrowed(picture) };
-    let (streams, checksums) = unzip(encode_tiles(&picture, &model, quality, options.effort)?);
+    let tiles = encode_tiles(&picture, &model, quality, options.effort, true)?;
+    let filtered = tiles.iter().any(|tile| tile.filtered);
+    let (streams, checksums) = unzip(tiles);
     let header = Header {
         width: picture.width(),
         height: picture.height(),
         colour,
         alpha: coded_alpha.is_some(),
+        filtered,
         quality,
         model: model.id(),
     };
@@ -67,12 +70,13 @@ fn unzip(tiles: Vec<WrittenTile>) -> (Vec<Vec<u8>>, Vec<crc32fast::Hasher>) {
     tiles.into_iter().map(|tile| (tile.stream, tile.checksum)).unzip()
 }
 
-/// The tiles of a picture's colours.
+/// The tiles of a picture's colours, or of alpha, which have no filters.
 pub(super) fn encode_tiles(
     picture: &DynamicImage,
     model: &PreparedModel,
     quality: QualityIndex,
     effort: u8,
+    may_filter: bool,
 ) -> Result<Vec<WrittenTile>> {
     let source = pixels::source(picture);
     let grid = TileGrid::new(picture.width(), picture.height());
@@ -87,13 +91,14 @@ pub(super) fn encode_tiles(
     };
     for_each_tile(grid.count(), |index| {
         let (y, z) = &tiles[index];
-        match &scene {
-            None => latents::write(model, &quantiser, Wish { y, z, weights: None }),
-            Some(scene) => {
-                let (y, weights) = scene.refine(index, y.clone(), z, effort)?;
-                latents::write(model, &quantiser, Wish { y: &y, z, weights: weights.as_deref() })
-            }
-        }
+        let Some(scene) = &scene else {
+            return latents::write(model, &quantiser, Wish { y, z, weights: None }, None);
+        };
+        let Refined { y, weights, filter } = scene.refine(index, y.clone(), z, effort)?;
+        let wish = Wish { y: &y, z, weights: weights.as_deref() };
+        // Of several tiles nobody knows whether another one has a filter.
+        let filtered = may_filter && (filter.is_some() || grid.count() > 1);
+        latents::write(model, &quantiser, wish, filtered.then_some(filter.as_ref()))
     })
 }
 
@@ -112,17 +117,17 @@ pub(crate) fn encode_nearest(
     let tiles = for_each_tile(grid.count(), |index| {
         let (y, z) = &tiles[index];
         let weights = vec![1e6; y.data.len()];
-        latents::write(model, &quantiser, Wish { y, z, weights: Some(&weights) })
+        latents::write(model, &quantiser, Wish { y, z, weights: Some(&weights) }, None)
     })?;
     let (streams, checksums) = unzip(tiles);
     let (width, height) = (picture.width(), picture.height());
     let colour = pixels::colour(picture)?;
-    let header = Header { width, height, colour, alpha: false, quality, model: model.id() };
+    let header = Header { width, height, colour, alpha: false, filtered: false, quality, model: model.id() };
     container::write(&header, &streams, &checksums, None, &Default::default())
 }
 
 /// The latents and hyper-latents of each tile.
-fn analyse(
+pub(super) fn analyse(
     source: &(dyn Source + Sync),
     grid: TileGrid,
     model: &PreparedModel,
@@ -144,6 +149,17 @@ fn scene<'a>(
     grid: TileGrid,
     tiles: &[(Tensor, Tensor)],
 ) -> Result<Scene<'a>> {
+    let y_hat = quantise(model, quantiser, grid, tiles)?;
+    Ok(Scene { model, quantiser, source, size, grid, y_hat })
+}
+
+/// The latents as a decoder will see them at effort 0.
+fn quantise(
+    model: &PreparedModel,
+    quantiser: &Quantiser,
+    grid: TileGrid,
+    tiles: &[(Tensor, Tensor)],
+) -> Result<Tensor> {
     let parts = for_each_tile(grid.count(), |index| {
         let (y, z) = &tiles[index];
         Ok(latents::quantise(model, quantiser, Wish { y, z, weights: None })?.0)
@@ -152,7 +168,22 @@ fn scene<'a>(
     for (index, part) in parts.iter().enumerate() {
         tensors::paste(&mut y_hat, &grid.tile(index), part);
     }
-    Ok(Scene { model, quantiser, source, size, grid, y_hat })
+    Ok(y_hat)
+}
+
+/// The latents of a picture as a decoder will see them at effort 0: what a synthesis
+/// transform is trained on.
+#[cfg(feature = "train")]
+pub(crate) fn coded_latents(
+    picture: &DynamicImage,
+    model: &PreparedModel,
+    quality: QualityIndex,
+) -> Result<Tensor> {
+    let source = pixels::source(picture);
+    let grid = TileGrid::new(picture.width(), picture.height());
+    let quantiser = Quantiser::new(model.model(), quality);
+    let tiles = analyse(&*source, grid, model, &quantiser)?;
+    quantise(model, &quantiser, grid, &tiles)
 }
 
 /// The results of `f` for all tiles, in order; a single one is made right here.

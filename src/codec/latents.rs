@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use super::filter::Filter;
 use super::prepared::PreparedModel;
 use super::tensors::{crop_to, extend_edges};
 use super::trellis::{self, Wanted};
@@ -250,6 +251,8 @@ pub(super) fn saturate(value: i32) -> i16 {
 pub(super) struct WrittenTile {
     /// The tile's stream.
     pub stream: Vec<u8>,
+    /// Whether it begins with what is said of a filter.
+    pub filtered: bool,
     /// The checksum of its symbols.
     pub checksum: crc32fast::Hasher,
     /// The latents as a decoder will see them.
@@ -275,13 +278,23 @@ pub(super) struct Wish<'a> {
     pub weights: Option<&'a [f32]>,
 }
 
-/// Codes a tile.
-pub(super) fn write(model: &PreparedModel, quantiser: &Quantiser, wish: Wish<'_>) -> Result<WrittenTile> {
-    let mut choosing = Choosing::new(model, quantiser, wish, LatentWriter::new(&model.model().tables));
+/// Codes a tile, after what is said of its filter.
+pub(super) fn write(
+    model: &PreparedModel,
+    quantiser: &Quantiser,
+    wish: Wish<'_>,
+    filter: Option<Option<&Filter>>,
+) -> Result<WrittenTile> {
+    let mut writer = LatentWriter::new(&model.model().tables);
+    if let Some(filter) = filter {
+        Filter::write(filter, &mut writer);
+    }
+    let mut choosing = Choosing::new(model, quantiser, wish, writer);
     let _y_hat = walk(model, quantiser, wish.y.height, wish.y.width, &mut choosing)?;
     let (stream, checksum) = choosing.sink.finish();
     Ok(WrittenTile {
         stream,
+        filtered: filter.is_some(),
         checksum,
         #[cfg(test)]
         y_hat: _y_hat,
@@ -311,16 +324,28 @@ pub(super) fn quantise(
     Ok((y_hat, choosing.sink))
 }
 
-/// Decodes what [`write`] coded: the latents, and the checksum of the symbols.
+/// A tile after decoding.
+pub(super) struct ReadTile {
+    /// The quantised latents.
+    pub y_hat: Tensor,
+    /// What the tile's pixels go through.
+    pub filter: Option<Filter>,
+    /// The checksum of the symbols.
+    pub checksum: crc32fast::Hasher,
+}
+
+/// Decodes what [`write`] coded, which is `filtered` if it begins with a filter.
 pub(super) fn read(
     model: &PreparedModel,
     quantiser: &Quantiser,
     (height, width): (usize, usize),
     stream: &[u8],
-) -> Result<(Tensor, crc32fast::Hasher)> {
+    filtered: bool,
+) -> Result<ReadTile> {
     let mut reading = Reading::new(model, quantiser, stream)?;
+    let filter = if filtered { Filter::read(&mut reading)? } else { None };
     let y_hat = walk(model, quantiser, height, width, &mut reading)?;
-    Ok((y_hat, reading.finish()?))
+    Ok(ReadTile { y_hat, filter, checksum: reading.finish()? })
 }
 
 /// Reads a tile's symbols.
@@ -335,9 +360,9 @@ impl<'t> Reading<'t> {
         Ok(Reading { reader, state: State::start(quantiser.trellis) })
     }
 
-    /// The next hyper-latent's symbol.
+    /// The next symbol of quantiser 0.
     #[inline(always)]
-    pub fn hyper_latent(&mut self, bin: u8) -> i16 {
+    pub fn symbol(&mut self, bin: u8) -> i16 {
         self.reader.read(bin)
     }
 
@@ -363,7 +388,7 @@ impl<'t> Reading<'t> {
 impl Symbols for Reading<'_> {
     #[inline]
     fn hyper_latent(&mut self, _: usize, _: Step, bin: u8) -> i16 {
-        Reading::hyper_latent(self, bin)
+        self.symbol(bin)
     }
 
     #[inline]

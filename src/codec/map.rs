@@ -1,6 +1,7 @@
 //! Where the bits of a file went.
 
 use super::decode::check_limits;
+use super::filter::Filter;
 use super::latents::{Quantiser, Reading, Symbols, walk};
 use super::options::DecodeOptions;
 use super::prepared::{self, PreparedModel};
@@ -95,7 +96,10 @@ fn observe(
     for (index, stream) in streams.into_iter().enumerate() {
         let tile = grid.tile(index);
         let (height, width) = (tile.rows.len(), tile.columns.len());
-        let reading = Reading::new(&model, &quantiser, stream)?;
+        let mut reading = Reading::new(&model, &quantiser, stream)?;
+        if header.filtered {
+            Filter::read(&mut reading)?;
+        }
         let mut observed = Observed { reading, show: |symbol| show(&model, &tile, symbol) };
         walk(&model, &quantiser, height, width, &mut observed)?;
         checksum.combine(&observed.reading.finish()?);
@@ -115,7 +119,7 @@ struct Observed<'a, F> {
 
 impl<F: FnMut(Symbol)> Symbols for Observed<'_, F> {
     fn hyper_latent(&mut self, index: usize, _: Step, bin: u8) -> i16 {
-        let value = self.reading.hyper_latent(bin);
+        let value = self.reading.symbol(bin);
         if bin > 0 {
             (self.show)(Symbol { hyper: true, index, bin, value });
         }

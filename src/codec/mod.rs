@@ -1,8 +1,8 @@
 //! The two pipelines; the only place where bytes, symbols, tensors and pixels meet.
 //!
 //! ```text
-//! encode  pixels -> g_a -> y | per tile: refine, latents::write | container -> bytes
-//! decode  bytes -> container | per tile: latents::read | y_hat -> g_s -> pixels
+//! encode  pixels -> g_a -> y | per tile: refine, filter_fit, latents::write | container -> bytes
+//! decode  bytes -> container | per tile: latents::read | y_hat -> g_s -> filter -> pixels
 //! ```
 //!
 //! Both directions walk a tile's latents with the same code, see `latents`.
@@ -10,6 +10,8 @@
 mod alpha;
 mod decode;
 mod encode;
+mod filter;
+mod filter_fit;
 mod hidden;
 mod latents;
 mod map;
@@ -25,7 +27,7 @@ mod view;
 pub use decode::{Info, decode, metadata, probe};
 pub use encode::encode;
 #[cfg(feature = "train")]
-pub(crate) use encode::encode_nearest;
+pub(crate) use encode::{coded_latents, encode_nearest};
 #[cfg(feature = "train")]
 pub(crate) use map::symbols;
 pub use map::{BitMap, bit_map};

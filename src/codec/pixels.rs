@@ -159,7 +159,7 @@ pub(super) fn store_row<S: Sample, const N: usize>(row: &[i16], scale: usize, li
 
 /// Red, green and blue values to samples.
 #[inline]
-fn store<S: Sample, const N: usize>(values: &[i16], target: &mut [S]) {
+pub(super) fn store<S: Sample, const N: usize>(values: &[i16], target: &mut [S]) {
     if N == 3 {
         target.iter_mut().zip(values).for_each(|(t, &v)| *t = S::from_output(v));
     } else {

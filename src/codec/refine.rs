@@ -13,12 +13,16 @@
 //! 2019. All of it is done in integers and in sums, products and quotients of floats
 //! in a fixed order: the result is the same on every machine.
 
+use std::ops::Range;
+
+use super::filter::{Filter, Filtering, Ready, inner};
+use super::filter_fit::Fit;
 use super::latents::{self, Coded, Quantiser, Wish, reach, saturate};
 use super::pixels::SYNTHESIS_OUTPUT_BITS;
 use super::prepared::PreparedModel;
 use super::tensors;
 use crate::error::Result;
-use crate::model::arch::{PIXEL_BLOCK, PIXEL_CHANNELS};
+use crate::model::arch::{LATENT_STRIDE, PIXEL_BLOCK, PIXEL_CHANNELS};
 use crate::nn::{Source, Tape, Tensor};
 use crate::tile::{Tile, TileGrid};
 
@@ -53,6 +57,17 @@ pub(super) struct Scene<'a> {
     pub y_hat: Tensor,
 }
 
+/// What to code of a tile, for [`latents::write`].
+pub(super) struct Refined {
+    /// What the latents should be.
+    pub y: Tensor,
+    /// What their errors weigh; no weights where nothing better was found than what is
+    /// made of `y` without.
+    pub weights: Option<Vec<f32>>,
+    /// What the pixels go through.
+    pub filter: Option<Filter>,
+}
+
 /// What comes of some symbols.
 struct Look {
     coded: Vec<Coded>,
@@ -64,16 +79,8 @@ struct Look {
 }
 
 impl Scene<'_> {
-    /// What a tile's latents should be after the passes of an effort, and what their
-    /// errors weigh, both for [`latents::write`]; no weights where nothing better was
-    /// found than what it makes of `y` without.
-    pub fn refine(
-        &self,
-        index: usize,
-        y: Tensor,
-        z: &Tensor,
-        effort: u8,
-    ) -> Result<(Tensor, Option<Vec<f32>>)> {
+    /// What to code of a tile after the passes of an effort.
+    pub fn refine(&self, index: usize, y: Tensor, z: &Tensor, effort: u8) -> Result<Refined> {
         let passes = PASSES[usize::from(effort.min(MAX_EFFORT))];
         let mut patch = Patch::new(self, &self.grid.tile(index));
         let look = patch.look(self, Wish { y: &y, z, weights: None })?;
@@ -113,10 +120,12 @@ impl Scene<'_> {
             }
             set(&mut wanted, &places);
         }
-        Ok(match best {
+        let (y, weights) = match best {
             Some(wanted) => (wanted, Some(weights)),
             None => (y, None),
-        })
+        };
+        let filter = patch.filter(self, Wish { y: &y, z, weights: weights.as_deref() })?;
+        Ok(Refined { y, weights, filter })
     }
 
     /// Lambda for squared errors of the synthesis output: for those of samples,
@@ -149,12 +158,11 @@ struct Patch {
 impl Patch {
     fn new(scene: &Scene<'_>, tile: &Tile) -> Patch {
         let grid = &scene.grid;
-        let around = |range: &std::ops::Range<usize>, end: usize| {
-            range.start.saturating_sub(HALO)..(range.end + HALO).min(end)
-        };
+        let around =
+            |range: &Range<usize>, end: usize| range.start.saturating_sub(HALO)..(range.end + HALO).min(end);
         let outer =
             Tile { rows: around(&tile.rows, grid.height), columns: around(&tile.columns, grid.width) };
-        let within = |range: &std::ops::Range<usize>, start: usize| range.start - start..range.end - start;
+        let within = |range: &Range<usize>, start: usize| range.start - start..range.end - start;
         let inner = Tile {
             rows: within(&tile.rows, outer.rows.start),
             columns: within(&tile.columns, outer.columns.start),
@@ -212,6 +220,42 @@ impl Patch {
         let bits: f64 = coded.iter().map(|c| f64::from(costs.bits(c.bin, c.symbol))).sum();
         let objective = bits + f64::from(scene.lambda()) * squares as f64;
         Ok(Look { coded, errors, tape, objective })
+    }
+
+    /// The filter for what is coded, where one is worth its bits.
+    fn filter(&mut self, scene: &Scene<'_>, wish: Wish<'_>) -> Result<Option<Filter>> {
+        let (y_hat, _) = latents::quantise(scene.model, scene.quantiser, wish)?;
+        tensors::paste(&mut self.y_hat, &self.inner, &y_hat);
+        let (output, _) = scene.model.gradient()?.forward(&self.y_hat, scene.quantiser.quality);
+        let pixels = |range: &Range<usize>, end: usize| {
+            range.start * LATENT_STRIDE..(range.end * LATENT_STRIDE).min(end)
+        };
+        let columns = pixels(&self.inner.columns, self.inside.0);
+        let rows = pixels(&self.inner.rows, self.inside.1);
+        let mut fit = Fit::new();
+        let mut filtering = Filtering::new(output.width * PIXEL_BLOCK, 0);
+        let mut errors = [0, 1, 2].map(|_| Vec::with_capacity(columns.len()));
+        let mut show = |y: usize, line: &mut Ready<'_>| {
+            if !rows.contains(&y) {
+                return;
+            }
+            let blocks = &self.wanted.data[y / PIXEL_BLOCK * self.wanted.width * PIXEL_CHANNELS..];
+            for (colour, errors) in errors.iter_mut().enumerate() {
+                let values = &inner(line.line(), colour)[columns.clone()];
+                let wanted = columns.clone().map(|x| {
+                    let pixel = y % PIXEL_BLOCK * PIXEL_BLOCK + x % PIXEL_BLOCK;
+                    blocks[x / PIXEL_BLOCK * PIXEL_CHANNELS + 3 * pixel + colour]
+                });
+                errors.clear();
+                errors.extend(wanted.zip(values).map(|(wanted, v)| wanted.saturating_sub(*v)));
+            }
+            fit.add(line.features(), columns.start, &errors);
+        };
+        for row in output.data.chunks_exact(output.width * PIXEL_CHANNELS) {
+            filtering.push(row, &mut show);
+        }
+        filtering.finish(&mut show);
+        Ok(fit.choose(scene.lambda().into(), scene.model.costs()))
     }
 
     /// Half the derivative of the squared error with respect to each latent.

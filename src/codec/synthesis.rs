@@ -4,15 +4,19 @@ use std::ops::Range;
 
 use image::{DynamicImage, ImageBuffer};
 
-use super::pixels::{Sample, store_row};
+use super::filter::{Filter, Filtering, Ready};
+use super::pixels::{Sample, store, store_row};
 use super::prepared::PreparedModel;
 use super::view::View;
 use crate::container::Colour;
 use crate::error::Result;
-use crate::model::arch::PIXEL_BLOCK;
+use crate::model::arch::{LATENT_STRIDE, PIXEL_BLOCK};
 use crate::model::{Part, QualityIndex};
-use crate::nn::{Network, Source, Tensor, for_each_piece};
+use crate::nn::{Network, Source, Tensor, Window, for_each_piece};
 use crate::tile::{TILE_LATENTS, TileGrid};
+
+/// Pixels along each side of a tile.
+const TILE_PIXELS: usize = TILE_LATENTS * LATENT_STRIDE;
 
 /// The latents of a picture, left in the tiles they were coded in.
 pub(super) struct Mosaic {
@@ -20,8 +24,15 @@ pub(super) struct Mosaic {
     pub grid: TileGrid,
     /// Channels of the latents.
     pub channels: usize,
-    /// The tiles; those that are not needed may be missing.
-    pub tiles: Vec<Option<Tensor>>,
+    /// The tiles and their filters; those that are not needed may be missing.
+    pub tiles: Vec<Option<(Tensor, Option<Filter>)>>,
+}
+
+impl Mosaic {
+    /// The tile at a latent position.
+    fn tile(&self, y: usize, x: usize) -> &(Tensor, Option<Filter>) {
+        self.tiles[self.grid.index(y, x)].as_ref().expect("a tile that is needed was decoded")
+    }
 }
 
 impl Source for Mosaic {
@@ -33,7 +44,7 @@ impl Source for Mosaic {
         let mut rest = out;
         let mut x = columns.start;
         while x < columns.end {
-            let tile = self.tiles[self.grid.index(y, x)].as_ref().expect("a tile that is needed was decoded");
+            let (tile, _) = self.tile(y, x);
             let first = x % TILE_LATENTS;
             let count = (tile.width - first).min(columns.end - x);
             let (now, later) = rest.split_at_mut(count * self.channels);
@@ -44,14 +55,28 @@ impl Source for Mosaic {
 }
 
 /// The tiles that a view depends on.
-pub(super) fn tiles_needed(model: &PreparedModel, grid: TileGrid, view: &View) -> Result<Vec<bool>> {
+pub(super) fn tiles_needed(
+    model: &PreparedModel,
+    grid: TileGrid,
+    view: &View,
+    filtered: bool,
+) -> Result<Vec<bool>> {
     let size = [grid.height, grid.width, model.model().arch.latents];
-    let latents = model.network(Part::Synthesis)?.input_window(size, &view.window);
+    let window = if filtered { around(&view.window, grid) } else { view.window.clone() };
+    let latents = model.network(Part::Synthesis)?.input_window(size, &window);
     let touches = |a: &Range<usize>, b: &Range<usize>| a.start < b.end && b.start < a.end;
     Ok((0..grid.count())
         .map(|index| grid.tile(index))
         .map(|tile| touches(&tile.rows, &latents.rows) && touches(&tile.columns, &latents.columns))
         .collect())
+}
+
+/// A window of the synthesis output and what filters read beyond it.
+fn around(window: &Window, grid: TileGrid) -> Window {
+    let wider = |range: &Range<usize>, latents: usize| {
+        range.start.saturating_sub(1)..(range.end + 1).min(latents * LATENT_STRIDE / PIXEL_BLOCK)
+    };
+    Window { rows: wider(&window.rows, grid.height), columns: wider(&window.columns, grid.width) }
 }
 
 /// The pixels that the latents stand for.
@@ -96,10 +121,15 @@ fn render<S: Sample, const N: usize>(
     latents: &Mosaic,
 ) -> Vec<S> {
     let across = PIXEL_BLOCK / view.divisor;
+    // What is smaller than the picture is made of unfiltered pixels.
+    let filtered = view.divisor == 1 && latents.tiles.iter().flatten().any(|(_, filter)| filter.is_some());
     let mut samples = vec![S::default(); view.width * view.height * N];
     let cuts = network.cuts(&view.window);
     let pieces = cuts.split(&mut samples, view.width * N, across, across * N);
     for_each_piece(&cuts, pieces, |window, mut lines| {
+        if filtered {
+            return render_filtered::<S, N>(network, quality, &window, latents, &mut lines);
+        }
         let first = window.rows.start;
         network.stream(latents, quality, &window, |y, row| {
             let start = (y - first) * across;
@@ -108,4 +138,36 @@ fn render<S: Sample, const N: usize>(
         });
     });
     samples
+}
+
+/// The lines of a window, each tile's pixels through its filter.
+fn render_filtered<S: Sample, const N: usize>(
+    network: &Network,
+    quality: QualityIndex,
+    window: &Window,
+    latents: &Mosaic,
+    lines: &mut [&mut [S]],
+) {
+    let outer = around(window, latents.grid);
+    let mut filtering = Filtering::new(outer.columns.len() * PIXEL_BLOCK, outer.rows.start * PIXEL_BLOCK);
+    let first = window.columns.start * PIXEL_BLOCK;
+    let margin = first - outer.columns.start * PIXEL_BLOCK;
+    let mut values = vec![0; 3 * window.columns.len() * PIXEL_BLOCK];
+    let mut show = |y: usize, line: &mut Ready<'_>| {
+        let inside = y.checked_sub(window.rows.start * PIXEL_BLOCK);
+        let Some(target) = inside.and_then(|y| lines.get_mut(y)) else { return };
+        let mut x = first;
+        let end = window.columns.end * PIXEL_BLOCK;
+        while x < end {
+            let next = (x / TILE_PIXELS + 1) * TILE_PIXELS;
+            let at = x - first..next.min(end) - first;
+            let (_, filter) = latents.tile(y / LATENT_STRIDE, x / LATENT_STRIDE);
+            let out = &mut values[3 * at.start..3 * at.end];
+            line.through(filter.as_ref(), at.start + margin..at.end + margin, out);
+            x = next;
+        }
+        store::<S, N>(&values, target);
+    };
+    network.stream(latents, quality, &outer, |_, row| filtering.push(row, &mut show));
+    filtering.finish(&mut show);
 }

@@ -15,6 +15,9 @@ const DEEP_FLAG: u8 = 0b0000_0100;
 /// The flag of an alpha plane.
 const ALPHA_FLAG: u8 = 0b0000_1000;
 
+/// The flag of filters: each tile's stream begins with what is said of its own.
+const FILTER_FLAG: u8 = 0b0001_0000;
+
 /// What the pixels are, beside alpha.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Colour {
@@ -67,6 +70,8 @@ pub struct Header {
     pub colour: Colour,
     /// Whether there is an alpha plane.
     pub alpha: bool,
+    /// Whether tiles have filters.
+    pub filtered: bool,
     /// The quality the latents were quantised at.
     pub quality: QualityIndex,
     /// The model that decodes the file.
@@ -78,7 +83,8 @@ impl Header {
     pub(super) fn write(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.push(VERSION);
-        out.push(self.colour.flags() | if self.alpha { ALPHA_FLAG } else { 0 });
+        let flag = |set, flag| if set { flag } else { 0 };
+        out.push(self.colour.flags() | flag(self.alpha, ALPHA_FLAG) | flag(self.filtered, FILTER_FLAG));
         push_varint(&mut out, self.width);
         push_varint(&mut out, self.height);
         out.push(self.quality.0);
@@ -97,7 +103,7 @@ impl Header {
             )));
         }
         let flags = reader.u8()?;
-        if flags & !(COLOUR_FLAGS | DEEP_FLAG | ALPHA_FLAG) != 0 {
+        if flags & !(COLOUR_FLAGS | DEEP_FLAG | ALPHA_FLAG | FILTER_FLAG) != 0 {
             return Err(Error::Unsupported(format!("flags {flags:#010b}")));
         }
         let colour = match (flags & COLOUR_FLAGS, flags & DEEP_FLAG != 0) {
@@ -107,7 +113,7 @@ impl Header {
             (1, true) => Colour::Grey16,
             (other, _) => return Err(Error::Unsupported(format!("colour type {other}"))),
         };
-        let alpha = flags & ALPHA_FLAG != 0;
+        let (alpha, filtered) = (flags & ALPHA_FLAG != 0, flags & FILTER_FLAG != 0);
         let width = reader.varint()?;
         let height = reader.varint()?;
         if width == 0 || height == 0 {
@@ -115,6 +121,6 @@ impl Header {
         }
         let quality = QualityIndex(reader.u8()?);
         let model = ModelId(reader.array()?);
-        Ok(Header { width, height, colour, alpha, quality, model })
+        Ok(Header { width, height, colour, alpha, filtered, quality, model })
     }
 }

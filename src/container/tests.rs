@@ -6,6 +6,7 @@ const HEADER: Header = Header {
     height: 3,
     colour: Colour::Grey8,
     alpha: false,
+    filtered: false,
     quality: QualityIndex(200),
     model: ModelId([1, 2, 3, 4]),
 };

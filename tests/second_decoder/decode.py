@@ -58,8 +58,9 @@ def read_container(data):
     check(reader.take(4) == b"\xaeAEC", "not an .aec file")
     check(reader.byte() == 1, "another version")
     flags = reader.byte()
-    check(flags & 3 < 2 and flags < 16, f"flags {flags:#010b}")
+    check(flags & 3 < 2 and flags < 32, f"flags {flags:#010b}")
     file = {"grey": flags & 3 == 1, "bits": 16 if flags & 4 else 8, "has_alpha": flags & 8 != 0}
+    file["filtered"] = flags & 16 != 0
     file["width"], file["height"] = reader.varint(), reader.varint()
     check(file["width"] and file["height"], "a picture without pixels")
     file["quality"], file["model"] = reader.byte(), reader.take(4)
@@ -291,8 +292,31 @@ def bin_of(log2):
     return np.clip((log2 + 4096 + 64) >> 7, 0, 95)
 
 
-def read_tile(model, quality, height, width, data):
+# The pixels of each pair: (rows, columns) from the middle to one, the other lies opposite.
+PAIRS = [(0, 1), (0, 2), (1, -2), (1, -1), (1, 0), (1, 1), (1, 2), (2, -1), (2, 0), (2, 1)]
+
+
+def read_filter(stream):
+    """Fraction bits and weights: of each colour those of 3 x 11 taps and the constant."""
+    shift = stream.symbol(40)
+    if shift == 0:
+        return None
+    check(1 <= shift <= 6, "fraction bits of a filter")
+    weights = np.zeros((3, 34), np.int64)
+    for colour in range(3):
+        for source in range(3):
+            for pair in range(11):
+                near = pair in (0, 4)
+                bin = 26 if pair == 10 else (49 if source == colour else 43) + (10 if near else 0)
+                weights[colour, 11 * source + pair] = stream.symbol(bin)
+        weights[colour, 33] = stream.symbol(48)
+    check(np.abs(weights).max() <= 511, "a weight of a filter")
+    return shift + 5, weights
+
+
+def read_tile(model, quality, height, width, data, filtered):
     stream = Stream(model, data)
+    filter = read_filter(stream) if filtered else None
     z_bins = bin_of(model.lerp("z_scale_log2", quality))
     z_steps = [Step(int(v)) for v in model.lerp("z_step_log2", quality)]
     z_hat = np.zeros((-(-height // 4), -(-width // 4), model.n), np.int64)
@@ -322,27 +346,51 @@ def read_tile(model, quality, height, width, data):
             values[y, x, c] = min(max(int(means[y, x, c]) + steps[c].dequantise_halves(n), -32768), 32767)
         y_hat = np.where(mine, values, y_hat)
     stream.finish()
-    return y_hat, bytes(stream.symbols)
+    return y_hat, bytes(stream.symbols), filter
 
 
-def read_latents(model, quality, width, height, payload):
+def read_latents(model, quality, width, height, payload, filtered):
     lh, lw = -(-height // 16), -(-width // 16)
     tiles = [(y, x) for y in range(0, lh, 64) for x in range(0, lw, 64)]
-    y_hat, symbols = np.zeros((lh, lw, model.m), np.int64), b""
+    y_hat, symbols, filters = np.zeros((lh, lw, model.m), np.int64), b"", []
     for (y, x), stream in zip(tiles, split_streams(payload, len(tiles))):
         th, tw = min(64, lh - y), min(64, lw - x)
-        y_hat[y : y + th, x : x + tw], more = read_tile(model, quality, th, tw, stream)
+        tile = slice(y, y + th), slice(x, x + tw)
+        y_hat[tile], more, filter = read_tile(model, quality, th, tw, stream, filtered)
         symbols += more
-    return y_hat, symbols
+        filters.append((tile, filter))
+    return y_hat, symbols, filters
 
 
 # --- 7: pixels, alpha ----------------------------------------------------------------
 
 
-def pixels(model, quality, y_hat, width, height, grey, bits):
+def correct(v, filters):
+    """Each tile's pixels through its filter."""
+    v = np.clip(v, -8192, 8191)
+    rows, columns, _ = v.shape
+    padded = np.pad(v, ((2, 2), (2, 2), (0, 0)), "edge")
+    at = lambda dy, dx: padded[2 + dy : 2 + dy + rows, 2 + dx : 2 + dx + columns]
+    pairs = [at(dy, dx) + at(-dy, -dx) - 2 * v for dy, dx in PAIRS] + [2 * v]
+    taps = [pair[:, :, source] for source in range(3) for pair in pairs] + [np.full((rows, columns), 512)]
+    out = v.copy()
+    for tile, filter in filters:
+        if filter:
+            y, x = (slice(16 * side.start, 16 * side.stop) for side in tile)
+            shift, weights = filter
+            for colour in range(3):
+                acc = sum(w * tap[y, x] for w, tap in zip(weights[colour], taps))
+                out[y, x, colour] = sat16(v[y, x, colour] + ((acc + (1 << (shift - 1))) >> shift))
+    return out
+
+
+def pixels(model, quality, latents, width, height, grey, bits):
+    y_hat, _, filters = latents
     v = synthesis(model, quality, y_hat)
     rows, columns, _ = v.shape
     v = v.reshape(rows, columns, 8, 8, 3).transpose(0, 2, 1, 3, 4).reshape(8 * rows, 8 * columns, 3)
+    if any(filter for _, filter in filters):
+        v = correct(v, filters)
     v = v[:height, :width]
     if bits == 8:
         p = np.clip(((v + 32) >> 6) + 128, 0, 255)
@@ -372,8 +420,8 @@ def unfilter(data, height, width, bits):
 def read_alpha(model, file):
     payload, (width, height) = file["chunks"][2], (file["width"], file["height"])
     if payload[0] == 0:
-        y_hat, _ = read_latents(model, payload[1], width, height, payload[2:])
-        return pixels(model, payload[1], y_hat, width, height, True, file["bits"])
+        latents = read_latents(model, payload[1], width, height, payload[2:], False)
+        return pixels(model, payload[1], latents, width, height, True, file["bits"])
     bits = payload[0]
     check(bits in (1, 2, 4, 8, 16) and bits <= file["bits"], "bits of alpha")
     rows = np.frombuffer(unfilter(zlib.decompress(payload[1:]), height, width, bits), np.uint8)
@@ -386,10 +434,10 @@ def decode(model, data):
     file = read_container(data)
     check(file["model"] == model.id, "another model")
     width, height = file["width"], file["height"]
-    y_hat, symbols = read_latents(model, file["quality"], width, height, file["chunks"][1])
-    crc = zlib.crc32(file["chunks"].get(2, b""), zlib.crc32(symbols, file["crc"]))
+    latents = read_latents(model, file["quality"], width, height, file["chunks"][1], file["filtered"])
+    crc = zlib.crc32(file["chunks"].get(2, b""), zlib.crc32(latents[1], file["crc"]))
     check(crc == file["checksum"], "the checksum of the latents")
-    picture = pixels(model, file["quality"], y_hat, width, height, file["grey"], file["bits"])
+    picture = pixels(model, file["quality"], latents, width, height, file["grey"], file["bits"])
     if file["has_alpha"]:
         picture = np.concatenate([picture, read_alpha(model, file)], axis=2)
     return picture.astype("<u2" if file["bits"] == 16 else np.uint8)
