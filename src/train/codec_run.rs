@@ -73,21 +73,6 @@ fn start_from(path: &Path) -> Result<Checkpoint> {
     import(&model).with_context(|| path.display().to_string())
 }
 
-/// Cuts a batch into shares of `count` crops.
-fn split(batch: Batch, count: usize) -> Vec<Batch> {
-    let size = batch.pixels.len() / batch.geometry.batch * count;
-    batch
-        .pixels
-        .chunks(size)
-        .zip(batch.qualities.chunks(count))
-        .map(|(pixels, qualities)| Batch {
-            pixels: pixels.to_vec(),
-            qualities: qualities.to_vec(),
-            geometry: Geometry { batch: count, ..batch.geometry },
-        })
-        .collect()
-}
-
 impl Trainee for CodecRun {
     type Arch = Arch;
     type Share = Batch;
@@ -116,7 +101,7 @@ impl Trainee for CodecRun {
     }
 
     fn shares(&self, step: u64) -> Vec<Batch> {
-        split(self.data.batch(self.seed, step, self.batch, self.crop), self.batch / self.workers)
+        self.data.batch(self.seed, step, self.batch, self.crop).split(self.batch / self.workers)
     }
 
     fn loss(&self, share: &Batch, rounding: Rounding) -> Result<(Tensor, Vec<Crop>)> {

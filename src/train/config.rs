@@ -11,6 +11,8 @@ use crate::model::{Arch, RestorationArch, Task};
 pub enum Purpose {
     /// A codec
     Codec,
+    /// The synthesis transform alone of the codec --from, for the latents that its files hold
+    Synthesis,
     /// A denoiser
     Denoise,
     /// An enlarger, by --factor

@@ -175,6 +175,9 @@ fn place_new_channels(
         Part::Synthesis => (old.synthesis_channels, new.synthesis_channels),
         _ => return Ok(()),
     };
+    if grown == c {
+        return Ok(());
+    }
     params.fill(0.0);
     let (a, b) = (Layout::new(&old.layers(part)), Layout::new(&new.layers(part)));
     if part == Part::Analysis {

@@ -155,12 +155,17 @@ pub fn import_restoration(model: &RestorationModel) -> Result<Vec<f32>> {
     Ok(reverter.params)
 }
 
+/// Fraction bits of latents once a model's integers are floats.
+pub fn y_bits(model: &Model) -> i32 {
+    step_bits(&scalar_steps(model), MIDDLE_Y_STEP)
+}
+
 /// A run at step 0 whose weights compute what `model` computes, with one quantiser.
 pub fn import(model: &Model) -> Result<Checkpoint> {
     let arch = &model.arch;
     let y_steps = scalar_steps(model);
     let (m, n, h) = (arch.latents, arch.hyper_latents, arch.hyper_synthesis_channels);
-    let (y_bits, z_bits) = (step_bits(&y_steps, MIDDLE_Y_STEP), step_bits(&model.z_step_log2, 0.0));
+    let (y_bits, z_bits) = (y_bits(model), step_bits(&model.z_step_log2, 0.0));
     let head: Vec<i32> = [vec![y_bits; m], vec![LOG2_BITS as i32; m]].concat();
     let mut feature_bits = Vec::new();
     let mut weights = BTreeMap::new();

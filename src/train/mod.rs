@@ -33,6 +33,7 @@ pub mod restoration;
 pub mod restoration_release;
 pub mod restoration_run;
 pub mod shrink;
+pub mod synthesis_run;
 #[cfg(test)]
 mod tests;
 pub mod trainer;

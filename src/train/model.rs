@@ -55,6 +55,22 @@ pub struct Batch {
     pub qualities: Vec<Anchored>,
 }
 
+impl Batch {
+    /// Cuts it into shares of `count` crops.
+    pub fn split(self, count: usize) -> Vec<Batch> {
+        let size = self.pixels.len() / self.geometry.batch * count;
+        self.pixels
+            .chunks(size)
+            .zip(self.qualities.chunks(count))
+            .map(|(pixels, qualities)| Batch {
+                pixels: pixels.to_vec(),
+                qualities: qualities.to_vec(),
+                geometry: Geometry { batch: count, ..self.geometry },
+            })
+            .collect()
+    }
+}
+
 /// Lambda at a point between anchors.
 pub fn lambda((anchor, f): Anchored) -> f64 {
     LAMBDA_MIN * LAMBDA_RATIO.powf(anchor as f64 + f64::from(f))
@@ -132,14 +148,13 @@ impl CodecModel {
         let trace = self.trace(batch, rounding)?;
         let (m, n) = (self.arch.latents, self.arch.hyper_latents);
         let Grids { fine, grid, hyper } = grids(batch);
-        let squared = trace.decoded.apply_op2(&trace.x, SquaredError { batch: fine.batch })?;
+        let mse = mean_squared_errors(&trace.decoded, &trace.x, fine)?;
         let pixels = (grid.positions() * LATENT_STRIDE * LATENT_STRIDE) as f64;
         let per_crop = |t: Tensor, g: Geometry| t.reshape((g.batch, g.positions()))?.sum(1);
         let y_bits = per_crop(trace.y_coded.narrow(1, m, 1)?, grid)?;
         let z_bits = per_crop(trace.z_coded.narrow(1, n, 1)?, hyper)?;
         let hyper_bpp = (z_bits / pixels)?;
         let bpp = ((y_bits / pixels)? + &hyper_bpp)?;
-        let mse = (squared * (f64::from(PIXEL_SCALE).powi(2) / (3.0 * pixels)))?;
         let vector = |f: &dyn Fn(f64) -> f64| {
             let values: Vec<f32> = batch.qualities.iter().map(|q| f(lambda(*q)) as f32).collect();
             Tensor::from_vec(values, fine.batch, &Device::Cpu)
@@ -148,6 +163,15 @@ impl CodecModel {
         let distortion = (&mse * vector(&|lambda| lambda.powf(1.0 - LAMBDA_WEIGHT))?)?;
         let loss = (rate + distortion)?.mean(0)?;
         Ok(Outcome { loss, bpp: bpp.detach(), hyper_bpp: hyper_bpp.detach(), mse: mse.detach() })
+    }
+
+    /// The mean squared error of each crop, on the 0..255 scale, when it is decoded from
+    /// `latents`, `(batch * positions at 1/16, M)`.
+    pub fn synthesis_errors(&self, batch: &Batch, latents: &Tensor) -> Result<Tensor> {
+        let Grids { fine, grid, .. } = grids(batch);
+        let x = Tensor::from_slice(&batch.pixels, (fine.rows(), PIXEL_CHANNELS), &Device::Cpu)?;
+        let decoded = self.run(Part::Synthesis, latents, grid, &Arc::new(batch.qualities.clone()))?;
+        mean_squared_errors(&decoded, &x, fine)
     }
 
     /// The tensors of a pass, in the order of the diagram in `model::arch`.
@@ -323,6 +347,12 @@ fn ends_of_branches(layers: &[Layer], prefix: &str, out: &mut Vec<String>) {
             out.extend(last.map(|last| format!("{inner}{last}")));
         }
     }
+}
+
+/// Of each picture, on the 0..255 scale.
+fn mean_squared_errors(decoded: &Tensor, x: &Tensor, fine: Geometry) -> Result<Tensor> {
+    let squared = decoded.apply_op2(x, SquaredError { batch: fine.batch })?;
+    squared * (f64::from(PIXEL_SCALE).powi(2) / (fine.positions() * PIXEL_CHANNELS) as f64)
 }
 
 /// Sum of squared differences per picture: `(rows, c), (rows, c) -> (batch)`.

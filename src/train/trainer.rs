@@ -21,6 +21,7 @@ use super::net::Layout;
 use super::optimizer::{Method, Settings, matrices, pieces};
 use super::quantize::Rounding;
 use super::restoration_run::RestorationRun;
+use super::synthesis_run::SynthesisRun;
 use crate::model::Layer;
 
 /// The step tables' learning rate relative to the weights'.
@@ -68,6 +69,7 @@ pub trait Trainee: Sync {
 
 /// What one worker brings back from its share of a batch.
 struct Brought {
+    /// Of the variables that the loss depends on.
     grads: BTreeMap<String, Vec<f32>>,
     loss: f64,
     crops: Vec<Crop>,
@@ -100,9 +102,13 @@ fn prepare(args: &TrainArgs, stop: &AtomicBool) -> Result<()> {
             let (run, checkpoint) = CodecRun::open(args)?;
             fit(&run, checkpoint, args, stop)
         }
+        // In the others there is nothing to round.
+        Purpose::Synthesis => {
+            let (run, checkpoint) = SynthesisRun::open(args)?;
+            fit(&run, checkpoint, &TrainArgs { hard_from: 1.0, ..args.clone() }, stop)
+        }
         Purpose::Denoise | Purpose::Upscale => {
             let (run, checkpoint) = RestorationRun::open(args)?;
-            // There is nothing to round.
             fit(&run, checkpoint, &TrainArgs { hard_from: 1.0, ..args.clone() }, stop)
         }
     }
@@ -218,8 +224,9 @@ fn fit<T: Trainee>(
                     .map(|(name, grad)| (name, grad.iter().map(|g| g * scale).collect()))
                     .collect();
                 let mut work = Vec::new();
+                let moves = |name: &String| !held(name) && grads.contains_key(name);
                 let variables = weights.iter_mut().zip(states.values_mut());
-                for ((name, w), state) in variables.filter(|((name, _), _)| !held(name)) {
+                for ((name, w), state) in variables.filter(|((name, _), _)| moves(name)) {
                     // The tables are logarithms and have octaves to go.
                     let (slots, lr) = match layouts.get(name) {
                         Some(layout) => (&layout.slots[..], lr),
@@ -229,7 +236,7 @@ fn fit<T: Trainee>(
                 }
                 work.sort_by_key(|piece| std::cmp::Reverse(piece.work()));
                 work.into_par_iter().with_max_len(1).for_each(|piece| piece.update(settings, step));
-                for (name, w) in &weights {
+                for (name, w) in weights.iter().filter(|(name, _)| moves(name)) {
                     set_var(&trainee.vars()[name], w)?;
                 }
             } else {
@@ -274,13 +281,8 @@ fn worker<T: Trainee>(trainee: &T, share: &T::Share, rounding: Rounding) -> Resu
     let grads = trainee
         .vars()
         .iter()
-        .map(|(name, var)| {
-            let grad = match store.get(var) {
-                Some(grad) => numbers(grad)?,
-                None => vec![0.0; var.elem_count()],
-            };
-            Ok((name.clone(), grad))
-        })
+        .filter_map(|(name, var)| Some((name.clone(), store.get(var)?)))
+        .map(|(name, grad)| Ok((name, numbers(grad)?)))
         .collect::<candle_core::Result<_>>()?;
     Ok(Brought { grads, loss: f64::from(loss.to_scalar::<f32>()?), crops })
 }

@@ -1,0 +1,200 @@
+//! A codec's synthesis transform being trained alone, on the latents that the codec's
+//! files hold: of two quantisers, which the noise of [`super::codec_run`] only resembles.
+//! Everything else stays as it is, and so do the files' bits.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use candle_core::{Device, Tensor, Var};
+use image::DynamicImage;
+use rayon::prelude::*;
+use serde_json::{Value, json};
+
+use super::checkpoint::Checkpoint;
+use super::config::TrainArgs;
+use super::dataset::Dataset;
+use super::grow::grow;
+use super::import::{import, y_bits};
+use super::kernels::{Geometry, Precision};
+use super::model::{Batch, CodecModel, image_of_rows, lambda};
+use super::quantize::Rounding;
+use super::trainer::{Crop, Trainee};
+use super::{klt, validate};
+use crate::codec::{PreparedModel, coded_latents};
+use crate::eval::decibel;
+use crate::model::quality::{ANCHORS, STEPS};
+use crate::model::{Arch, Layer, Model, ModelId, Part, QualityIndex};
+
+/// Mean squared errors that photographs have at a lambda are about this over its root.
+const USUAL_ERROR: f64 = 3.5;
+/// Quality indices looked at in validation.
+const LOOKED_AT: [u8; 5] = [16, 64, 112, 160, 208];
+
+/// The variable, the codec and the pictures of a run.
+pub struct SynthesisRun {
+    model: CodecModel,
+    coder: Coder,
+    data: Dataset,
+    val: Vec<Vec<Coded>>,
+    batch: usize,
+    crop: usize,
+    workers: usize,
+    seed: u64,
+}
+
+/// The codec whose files are to look better.
+struct Coder {
+    model: Arc<PreparedModel>,
+    /// What a latent of the integers is in floats.
+    unit: f32,
+}
+
+/// Crops, and their latents as a decoder has them.
+pub struct Coded {
+    batch: Batch,
+    /// `(positions at 1/16, M)`.
+    latents: Vec<f32>,
+}
+
+impl Coder {
+    /// Codes every crop of a batch, at the index nearest to its quality.
+    fn code(&self, mut batch: Batch) -> Result<Coded> {
+        let size = batch.pixels.len() / batch.geometry.batch;
+        let one = Geometry { batch: 1, ..batch.geometry };
+        let mut latents = Vec::new();
+        for (pixels, quality) in batch.pixels.chunks_exact(size).zip(&mut batch.qualities) {
+            let index = (quality.0 as f32 + quality.1) * STEPS as f32;
+            let index = QualityIndex(index.round().min(255.0) as u8);
+            let (anchor, step) = index.split();
+            *quality = (anchor, step as f32 / STEPS as f32);
+            let picture = DynamicImage::ImageRgb8(image_of_rows(one, pixels));
+            let coded = coded_latents(&picture, &self.model, index)?;
+            latents.extend(coded.data.iter().map(|y| f32::from(*y) * self.unit));
+        }
+        Ok(Coded { batch, latents })
+    }
+}
+
+impl SynthesisRun {
+    /// A new run, or the one that the run's folder holds.
+    pub fn open(args: &TrainArgs) -> Result<(SynthesisRun, Checkpoint)> {
+        let path = args.from.as_ref().context("--task synthesis needs the codec: --from MODEL")?;
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let codec = Model::read(&bytes).with_context(|| path.display().to_string())?;
+        let data = Dataset::open(&args.data, args.crop, args.false_colours)?;
+        let Arch { synthesis_channels, synthesis_blocks, synthesis_inner, .. } = args.codec.arch();
+        let arch = Arch { synthesis_channels, synthesis_blocks, synthesis_inner, ..codec.arch.clone() };
+        let mut model = CodecModel::new(arch.clone(), args.seed)?;
+        let checkpoint = match Checkpoint::load(&args.run)? {
+            Some(old) if old.arch == arch => old,
+            Some(old) => {
+                bail!("{} holds a run of another architecture: {:?}", args.run.display(), old.arch)
+            }
+            None => {
+                let crops = (0..32).map(|i| data.batch(args.seed ^ 0x5eed, i, 8, args.crop)).collect();
+                grow(import(&codec)?, &model, &klt::sample(crops))?
+            }
+        };
+        model.precision = Precision::fastest();
+        let unit = (-y_bits(&codec) as f32).exp2();
+        let coder = Coder { model: PreparedModel::new(codec, ModelId::of(&bytes)), unit };
+        let pictures = match &args.val {
+            Some(folder) => validate::pictures(folder, 16)?,
+            None => Vec::new(),
+        };
+        let coded_at = |index: u8| {
+            let (anchor, step) = QualityIndex(index).split();
+            pictures
+                .par_iter()
+                .map(|(geometry, pixels)| {
+                    let qualities = vec![(anchor, step as f32 / STEPS as f32)];
+                    coder.code(Batch { pixels: pixels.clone(), geometry: *geometry, qualities })
+                })
+                .collect::<Result<Vec<Coded>>>()
+        };
+        let val = match pictures.len() {
+            0 => Vec::new(),
+            _ => LOOKED_AT.into_iter().map(coded_at).collect::<Result<_>>()?,
+        };
+        eprintln!("{:.2} kMAC/pixel in the decoder", arch.decoder_macs_per_pixel() / 1000.0);
+        let TrainArgs { batch, crop, workers, seed, .. } = *args;
+        Ok((SynthesisRun { model, coder, data, val, batch, crop, workers, seed }, checkpoint))
+    }
+}
+
+/// The mean squared error of each crop.
+fn errors(model: &CodecModel, coded: &Coded) -> Result<Tensor> {
+    let rows = coded.latents.len() / model.arch.latents;
+    let latents = Tensor::from_slice(&coded.latents, (rows, model.arch.latents), &Device::Cpu)?;
+    Ok(model.synthesis_errors(&coded.batch, &latents)?)
+}
+
+impl Trainee for SynthesisRun {
+    type Arch = Arch;
+    type Share = Coded;
+
+    fn arch(&self) -> &Arch {
+        &self.model.arch
+    }
+
+    fn vars(&self) -> &BTreeMap<String, Var> {
+        &self.model.vars
+    }
+
+    fn networks(&self) -> Vec<(String, Vec<Layer>)> {
+        Part::ALL.iter().map(|part| (part.name().to_string(), self.model.arch.layers(*part))).collect()
+    }
+
+    fn holds(&self, name: &str, _: Rounding) -> bool {
+        name != Part::Synthesis.name()
+    }
+
+    fn macs_per_pixel(&self) -> f64 {
+        self.model.arch.macs_per_pixel(Part::Synthesis)
+    }
+
+    fn shares(&self, step: u64) -> Vec<Coded> {
+        self.data
+            .batch(self.seed, step, self.batch, self.crop)
+            .split(self.batch / self.workers)
+            .into_iter()
+            .map(|batch| self.coder.code(batch).expect("a crop is a picture that can be coded"))
+            .collect()
+    }
+
+    /// The logarithm of the error, as a mean BD-rate counts pictures; what has less
+    /// than the usual error counts as much as in the picture around it.
+    fn loss(&self, share: &Coded, _: Rounding) -> Result<(Tensor, Vec<Crop>)> {
+        let mse = errors(&self.model, share)?;
+        let usual: Vec<f32> =
+            share.batch.qualities.iter().map(|q| (USUAL_ERROR / lambda(*q).sqrt()) as f32).collect();
+        let loss = (&mse + Tensor::from_vec(usual, mse.shape(), &Device::Cpu)?)?.log()?.mean(0)?;
+        let crops = share.batch.qualities.iter().zip(mse.to_vec1::<f32>()?).map(|(q, mse)| Crop {
+            position: (q.0 as f64 + f64::from(q.1)) / (ANCHORS - 1) as f64,
+            numbers: vec![decibel(f64::from(mse).max(1e-3))],
+        });
+        Ok((loss, crops.collect()))
+    }
+
+    fn validate(&self, checkpoint: &Checkpoint) -> Result<Option<(String, Value)>> {
+        if self.val.is_empty() {
+            return Ok(None);
+        }
+        let model = CodecModel::averaged(checkpoint)?;
+        let mean = |pictures: &Vec<Coded>| -> Result<f64> {
+            let found = pictures.par_iter().map(|picture| {
+                let mse = errors(&model, picture)?.to_vec1::<f32>()?[0];
+                Ok(decibel(f64::from(mse)))
+            });
+            Ok(found.collect::<Result<Vec<f64>>>()?.iter().sum::<f64>() / pictures.len() as f64)
+        };
+        let found: Vec<f64> = self.val.iter().map(mean).collect::<Result<_>>()?;
+        let text: Vec<String> = found.iter().map(|psnr| format!("{psnr:.3} dB")).collect();
+        Ok(Some((text.join("  "), json!(found))))
+    }
+
+    fn describe(&self, numbers: &[f64]) -> String {
+        format!("{:.2} dB", numbers[0])
+    }
+}
