@@ -3,9 +3,10 @@
 use image::DynamicImage;
 use rayon::prelude::*;
 
-use super::latents::{self, Quantiser, ReadTile};
+use super::latents::Quantiser;
 use super::options::DecodeOptions;
 use super::prepared::{self, PreparedModel};
+use super::reading::{self, ReadTile};
 use super::synthesis::{Mosaic, synthesise, tiles_needed};
 use super::{alpha, view::View};
 use crate::container::{Colour, Container, Header, Metadata, split_streams};
@@ -98,7 +99,7 @@ fn read_tiles(
     let read = |(index, stream): (usize, &[u8])| {
         let tile = grid.tile(index);
         let size = (tile.rows.len(), tile.columns.len());
-        needed[index].then(|| latents::read(model, &quantiser, size, stream, filtered)).transpose()
+        needed[index].then(|| reading::read(model, &quantiser, size, stream, filtered)).transpose()
     };
     let tiles: Vec<_> = match streams.len() {
         1 => streams.into_iter().enumerate().map(read).collect::<Result<_>>()?,

@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use super::latents::Reading;
+use super::reading::Reading;
 use crate::entropy::{Costs, LatentWriter};
 use crate::error::{Error, Result};
 use crate::model::arch::{PIXEL_BLOCK, PIXEL_CHANNELS};

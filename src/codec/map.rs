@@ -2,9 +2,10 @@
 
 use super::decode::check_limits;
 use super::filter::Filter;
-use super::latents::{Quantiser, Reading, Symbols, walk};
+use super::latents::{Quantiser, Symbols, walk};
 use super::options::DecodeOptions;
 use super::prepared::{self, PreparedModel};
+use super::reading::Reading;
 use crate::container::{Container, split_streams};
 use crate::error::{Error, Result};
 use crate::model::arch::HYPER_STRIDE;

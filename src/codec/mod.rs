@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! encode  pixels -> g_a -> y | per tile: refine, filter_fit, latents::write | container -> bytes
-//! decode  bytes -> container | per tile: latents::read | y_hat -> g_s -> filter -> pixels
+//! decode  bytes -> container | per tile: reading::read | y_hat -> g_s -> filter -> pixels
 //! ```
 //!
 //! Both directions walk a tile's latents with the same code, see `latents`.
@@ -18,6 +18,7 @@ mod map;
 mod options;
 mod pixels;
 mod prepared;
+mod reading;
 mod refine;
 mod synthesis;
 mod tensors;

@@ -403,7 +403,7 @@ fn a_filter_is_found_where_one_helps() {
     let with = squares(&decode(&bytes, &DecodeOptions::default()).unwrap());
     let container = crate::container::Container::read(&bytes).unwrap();
     let quantiser = Quantiser::new(model.model(), container.header.quality);
-    let tile = latents::read(&model, &quantiser, (16, 16), container.latents, true).unwrap();
+    let tile = reading::read(&model, &quantiser, (16, 16), container.latents, true).unwrap();
     assert!(tile.filter.is_some());
     let mosaic = Mosaic {
         grid: TileGrid::new(256, 256),
