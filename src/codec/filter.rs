@@ -12,6 +12,7 @@ use super::reading::Reading;
 use crate::entropy::{Costs, LatentWriter};
 use crate::error::{Error, Result};
 use crate::model::arch::{PIXEL_BLOCK, PIXEL_CHANNELS};
+use crate::nn::{LANES, Lanes, Network, WeightPair};
 
 /// Rows down and columns to the right of half the pixels around one; the other half
 /// lies opposite, and the two of a pair weigh the same.
@@ -21,8 +22,6 @@ const PAIRS: [(usize, isize); 10] =
 const REACH: usize = 2;
 /// What a filter weighs for each colour: pairs and the pixel itself, three times, and a constant.
 pub(super) const TAPS: usize = 3 * (PAIRS.len() + 1) + 1;
-/// Pixels that are filtered together.
-const CHUNK: usize = 16;
 /// The synthesis output of the darkest and of the brightest pixel there is.
 const DARKEST: i16 = -8192;
 const BRIGHTEST: i16 = 8191;
@@ -98,27 +97,23 @@ impl Filter {
     }
 
     /// Corrects pixels `at` of a line: red, green and blue of each.
-    fn apply(&self, features: &Features, line: &Line, at: Range<usize>, out: &mut [i16]) {
-        for first in (at.start / CHUNK * CHUNK..at.end).step_by(CHUNK) {
-            let mut sums = [[1i32 << (self.shift - 1); CHUNK]; 3];
-            for (tap, pairs) in features.taps.chunks_exact(features.width).enumerate() {
-                let pairs: &[[i16; 2]; CHUNK] = pairs[first..][..CHUNK].try_into().expect("a whole chunk");
-                for (sums, weights) in sums.iter_mut().zip(&self.weights) {
-                    let (a, b) = (i32::from(weights[2 * tap]), i32::from(weights[2 * tap + 1]));
-                    for (sum, &[x, y]) in sums.iter_mut().zip(pairs) {
-                        *sum += i32::from(x) * a + i32::from(y) * b;
-                    }
-                }
-            }
-            let mut pixels = [[0i16; 3]; CHUNK];
-            for (colour, sums) in sums.iter().enumerate() {
-                let values = &line.colour(colour)[REACH + first..][..CHUNK];
-                for ((pixel, sum), &v) in pixels.iter_mut().zip(sums).zip(values) {
-                    let v = i32::from(v) + (sum >> self.shift);
+    fn apply(&self, network: &Network, features: &Features, line: &Line, at: Range<usize>, out: &mut [i16]) {
+        // Kernels like four rows better than three.
+        let mut weights = [0; 4 * TAPS];
+        weights[..3 * TAPS].copy_from_slice(self.weights.as_flattened());
+        let half = 1 << (self.shift - 1);
+        for first in (at.start / LANES * LANES..at.end).step_by(LANES) {
+            let mut sums = [Lanes([0; LANES]); 4];
+            network.products(features.chunk(first / LANES), &weights, &mut sums);
+            let mut pixels = [[0i16; 3]; LANES];
+            for (colour, sums) in sums[..3].iter().enumerate() {
+                let values = &inner(line, colour)[first..][..LANES];
+                for ((pixel, sum), &v) in pixels.iter_mut().zip(&sums.0).zip(values) {
+                    let v = i32::from(v) + ((sum + half) >> self.shift);
                     pixel[colour] = v.clamp(i16::MIN.into(), i16::MAX.into()) as i16;
                 }
             }
-            let within = at.start.max(first)..at.end.min(first + CHUNK);
+            let within = at.start.max(first)..at.end.min(first + LANES);
             let from = &pixels.as_flattened()[3 * (within.start - first)..][..3 * within.len()];
             out[3 * (within.start - at.start)..][..from.len()].copy_from_slice(from);
         }
@@ -134,7 +129,7 @@ pub(super) struct Line {
 
 impl Line {
     fn new(width: usize) -> Line {
-        let stride = width.next_multiple_of(CHUNK) + 2 * REACH;
+        let stride = width.next_multiple_of(LANES) + 2 * REACH;
         Line { values: vec![0; 3 * stride], stride }
     }
 
@@ -164,38 +159,44 @@ impl Line {
 
 /// What the taps of a filter see at each pixel of a line.
 pub(super) struct Features {
-    /// Two taps at a time, for all pixels.
-    taps: Vec<[i16; 2]>,
-    width: usize,
+    /// Two taps at a time of [`LANES`] pixels at a time: to the kernels of the networks
+    /// pixels are outputs, what taps see is weights, and a filter's weights are the input.
+    taps: Vec<WeightPair>,
     constant: Vec<i16>,
     zero: Vec<i16>,
 }
 
 impl Features {
     fn new(width: usize) -> Features {
-        let width = width.next_multiple_of(CHUNK);
+        let width = width.next_multiple_of(LANES);
         Features {
-            taps: vec![[0; 2]; TAPS / 2 * width],
-            width,
+            taps: vec![WeightPair([[0; 2]; LANES]); TAPS / 2 * width / LANES],
             constant: vec![CONSTANT; width],
             zero: vec![0; width],
         }
     }
 
+    /// All taps of [`LANES`] pixels.
+    fn chunk(&self, index: usize) -> &[WeightPair] {
+        &self.taps[TAPS / 2 * index..][..TAPS / 2]
+    }
+
     /// What a tap sees at every pixel.
     pub fn tap(&self, tap: usize) -> impl Iterator<Item = i16> {
-        self.taps[tap / 2 * self.width..][..self.width].iter().map(move |pair| pair[tap % 2])
+        let chunks = self.taps.chunks_exact(TAPS / 2);
+        chunks.flat_map(move |chunk| chunk[tap / 2].0.iter().map(move |pair| pair[tap % 2]))
     }
 
     /// Looks at the line in the middle of five.
     fn set(&mut self, lines: [&Line; 2 * REACH + 1]) {
+        let width = self.zero.len();
         // A tap sees a + b - 2 m, which 16 bits hold.
         let slices = |tap: usize| -> [&[i16]; 3] {
             let (colour, pair) = (tap / (PAIRS.len() + 1), tap % (PAIRS.len() + 1));
             if colour == 3 {
                 return [&self.constant, &self.constant, &self.zero];
             }
-            let at = |row: usize, column: usize| &lines[row].colour(colour)[column..][..self.width];
+            let at = |row: usize, column: usize| &lines[row].colour(colour)[column..][..width];
             let middle = at(REACH, REACH);
             match PAIRS.get(pair) {
                 None => [middle, middle, &self.zero],
@@ -206,11 +207,30 @@ impl Features {
                 ],
             }
         };
-        for (index, taps) in self.taps.chunks_exact_mut(self.width).enumerate() {
-            let ([a, b, m], [c, d, n]) = (slices(2 * index), slices(2 * index + 1));
-            for (x, taps) in taps.iter_mut().enumerate() {
-                *taps = [a[x] + b[x] - 2 * m[x], c[x] + d[x] - 2 * n[x]];
-            }
+        for index in 0..TAPS / 2 {
+            let taps = self.taps.iter_mut().skip(index).step_by(TAPS / 2).map(|pairs| &mut pairs.0[..]);
+            see(taps, LANES, slices(2 * index), slices(2 * index + 1));
+        }
+    }
+}
+
+/// Two times `a + b - 2 m`, `lanes` values a time: a number that the compiler does not
+/// know, or it unrolls the loop before it sees that it is one over vectors.
+#[inline(never)]
+fn see<'a>(
+    taps: impl Iterator<Item = &'a mut [[i16; 2]]>,
+    lanes: usize,
+    first: [&[i16]; 3],
+    second: [&[i16]; 3],
+) {
+    let [[a, b, m], [c, d, n]] = [first, second].map(|three| three.map(|values| values.chunks_exact(lanes)));
+    let left = a.zip(b).zip(m);
+    let right = c.zip(d).zip(n);
+    for ((pairs, ((a, b), m)), ((c, d), n)) in taps.zip(left).zip(right) {
+        let (left, right) = (a.iter().zip(b).zip(m), c.iter().zip(d).zip(n));
+        for ((pair, ((a, b), m)), ((c, d), n)) in pairs.iter_mut().zip(left).zip(right) {
+            let sum = |a: &i16, b: &i16, m: &i16| a.wrapping_add(*b).wrapping_sub(m.wrapping_mul(2));
+            *pair = [sum(a, b, m), sum(c, d, n)];
         }
     }
 }
@@ -285,11 +305,11 @@ impl Ready<'_> {
     }
 
     /// Pixels `at` of the line, red, green and blue of each, through a filter.
-    pub fn through(&mut self, filter: Option<&Filter>, at: Range<usize>, out: &mut [i16]) {
+    pub fn through(&mut self, network: &Network, filter: Option<&Filter>, at: Range<usize>, out: &mut [i16]) {
         match filter {
             Some(filter) => {
                 self.features();
-                filter.apply(self.features, self.lines[REACH], at, out);
+                filter.apply(network, self.features, self.lines[REACH], at, out);
             }
             None => {
                 for colour in 0..3 {

@@ -163,7 +163,7 @@ fn render_filtered<S: Sample, const N: usize>(
             let at = x - first..next.min(end) - first;
             let (_, filter) = latents.tile(y / LATENT_STRIDE, x / LATENT_STRIDE);
             let out = &mut values[3 * at.start..3 * at.end];
-            line.through(filter.as_ref(), at.start + margin..at.end + margin, out);
+            line.through(network, filter.as_ref(), at.start + margin..at.end + margin, out);
             x = next;
         }
         store::<S, N>(&values, target);

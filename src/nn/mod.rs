@@ -29,4 +29,5 @@ pub use gradient::{Gradient, Tape};
 pub use level::Level;
 pub use network::{Network, for_each_piece};
 pub use tensor::{Source, Tensor};
+pub use weights::{LANES, Lanes, WeightPair};
 pub use window::{Cuts, Window};

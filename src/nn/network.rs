@@ -7,6 +7,7 @@ use super::level::Level;
 use super::plan::{Op, Step, plan};
 use super::stream::{Stream, windows};
 use super::tensor::{Source, Tensor};
+use super::weights::{LANES, Lanes, WeightPair};
 use super::window::{Cuts, Window};
 use crate::model::{IntegerNetwork, QualityIndex};
 use crate::{Error, Result};
@@ -101,6 +102,12 @@ impl Network {
             (y..end).for_each(|y| sink(y, stream.output(y, &window.columns)));
             y = end;
         }
+    }
+
+    /// What the pointwise layers' kernel makes of any numbers: for each row of `x`, twice
+    /// as long as `pairs`, the sums of its products with the pairs of each lane. Sums wrap.
+    pub fn products(&self, pairs: &[WeightPair], x: &[i16], sums: &mut [Lanes<i32>]) {
+        self.kernel.accumulate(pairs, 2 * pairs.len(), x, sums, LANES);
     }
 
     /// The part of an input of this size that a window of the output depends on.
