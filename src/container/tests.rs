@@ -50,7 +50,7 @@ fn the_future_is_unsupported_and_named() {
         }
     };
     assert!(message(4, 2).contains("version 2"));
-    assert!(message(5, 0b10000).contains("0b00010000"));
+    assert!(message(5, 0b100000).contains("0b00100000"));
     assert!(message(5, 3).contains("colour type 3"));
 }
 
@@ -75,7 +75,7 @@ fn files_that_do_not_add_up_are_damaged() {
 fn pixel_types_survive() {
     for colour in [Colour::Rgb8, Colour::Grey8, Colour::Rgb16, Colour::Grey16] {
         for alpha in [None, Some(&b"alpha"[..])] {
-            let header = Header { colour, alpha: alpha.is_some(), ..HEADER };
+            let header = Header { colour, alpha: alpha.is_some(), filtered: alpha.is_some(), ..HEADER };
             let bytes = write(&header, &[vec![1]], &[], alpha, &Metadata::default()).unwrap();
             let container = Container::read(&bytes).unwrap();
             assert_eq!((container.header, container.alpha), (header, alpha));
