@@ -215,6 +215,20 @@ pub fn convert_restoration(
 /// A tensor and its fraction bits: the part, the path of the layer that writes it, the bits.
 pub type Format = (Part, String, i32);
 
+/// The synthesis transform of a checkpoint in integers, for latents of `y_bits` fraction
+/// bits, and the formats of its tensors.
+pub fn convert_synthesis(
+    checkpoint: &Checkpoint,
+    ranges: &Ranges,
+    y_bits: i32,
+) -> Result<(IntegerNetwork, Vec<Format>)> {
+    let (part, arch) = (Part::Synthesis, &checkpoint.arch);
+    let params = &checkpoint.states.get(part.name()).context("no synthesis transform")?.ema;
+    let (from, to) = (vec![y_bits; arch.latents], vec![OUTPUT_BITS; PIXEL_CHANNELS]);
+    let Converted { network, formats, .. } = integers(arch.layers(part), params, ranges, from, Some(&to))?;
+    Ok((network, formats.into_iter().map(|(path, bits)| (part, path, bits)).collect()))
+}
+
 /// Converts the averaged weights of a checkpoint. `quality_map` names the
 /// quality index of each whole quality.
 pub fn convert(

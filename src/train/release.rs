@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use image::DynamicImage;
 use rayon::prelude::*;
 
 use super::calibrate::{Ranges, calibrate};
+use super::checkpoint::Checkpoint;
 use super::export::Format;
 use super::fit::fit;
+use super::import::{import, y_bits};
 use super::kernels::Geometry;
 use super::model::{Batch, CodecModel, image_of_rows};
 use super::quantize::Rounding;
@@ -19,7 +21,7 @@ use super::{export, validate};
 use crate::codec::{DecodeOptions, PreparedModel, decode, encode_nearest};
 use crate::eval::psnr;
 use crate::model::quality::STEPS;
-use crate::model::{Arch, MAX_QUALITY, Model, ModelId, QualityIndex};
+use crate::model::{Arch, MAX_QUALITY, Model, ModelId, Part, QualityIndex};
 
 /// Turn a run's checkpoint into a model file of integers, and report what that costs.
 #[derive(Debug, Clone, clap::Args)]
@@ -36,6 +38,9 @@ pub struct ExportArgs {
     /// What people will call the model: "default", or its task if it restores pictures
     #[arg(long)]
     pub name: Option<String>,
+    /// The model whose files the run of `--task synthesis` was about: all that is new is its synthesis transform
+    #[arg(long)]
+    pub onto: Option<PathBuf>,
     /// The file to write
     pub output: PathBuf,
 }
@@ -51,6 +56,9 @@ pub(super) const RATE_INDICES: [u8; 9] = [0, 32, 64, 96, 128, 160, 192, 224, 255
 /// Exports, gives the model two quantisers, writes the file.
 pub fn release(args: &ExportArgs) -> Result<()> {
     let pictures = validate::pictures(&args.val, args.pictures)?;
+    if let Some(onto) = &args.onto {
+        return save(&args.output, &with_new_synthesis(args, onto, &pictures)?.write());
+    }
     let (model, _) = scalar(args, &pictures)?;
     let images: Vec<_> = pictures
         .iter()
@@ -74,12 +82,7 @@ pub fn scalar(args: &ExportArgs, pictures: &[(Geometry, Vec<f32>)]) -> Result<(M
         tables,
         linear_map(),
     )?;
-    let (clipped, values) = clipping(&calibrate(&checkpoint, unseen)?, &formats);
-    eprintln!(
-        "step {}: {clipped} of {values} activations clipped on the {} pictures that did not set the ranges",
-        checkpoint.step,
-        unseen.len()
-    );
+    report_clipping(&checkpoint, unseen, &formats)?;
 
     let bytes = model.write();
     let prepared = PreparedModel::new(Model::read(&bytes)?, ModelId::of(&bytes));
@@ -90,6 +93,47 @@ pub fn scalar(args: &ExportArgs, pictures: &[(Geometry, Vec<f32>)]) -> Result<(M
         losses.push(loss);
     }
     Ok((model, losses))
+}
+
+/// A model with the synthesis transform of a run that was trained on its latents. Its
+/// files keep all their bits.
+fn with_new_synthesis(args: &ExportArgs, onto: &Path, pictures: &[(Geometry, Vec<f32>)]) -> Result<Model> {
+    let bytes = std::fs::read(onto).with_context(|| format!("cannot read {}", onto.display()))?;
+    let mut model = Model::read(&bytes).with_context(|| onto.display().to_string())?;
+    let checkpoint = export::checkpoint::<Arch>(&args.run)?;
+    let held = import(&model)?.weights;
+    let part = Part::Synthesis.name();
+    let same = |(name, w): (&String, &Vec<f32>)| {
+        name == part || checkpoint.states.get(name).is_some_and(|state| state.ema == *w)
+    };
+    if !held.iter().all(same) {
+        bail!("{} was not trained on the latents of {}", args.run.display(), onto.display());
+    }
+    let (unseen, seen) = pictures.split_at(pictures.len() / 2);
+    let ranges = calibrate(&checkpoint, seen)?;
+    let (network, formats) = export::convert_synthesis(&checkpoint, &ranges[part], y_bits(&model))?;
+    report_clipping(&checkpoint, unseen, &formats)?;
+    model.networks[Part::Synthesis as usize] = network;
+    model.arch = checkpoint.arch;
+    if let Some(name) = &args.name {
+        model.name.clone_from(name);
+    }
+    Ok(model)
+}
+
+/// Tells how much is clipped on pictures that did not set the ranges.
+fn report_clipping(
+    checkpoint: &Checkpoint,
+    unseen: &[(Geometry, Vec<f32>)],
+    formats: &[Format],
+) -> Result<()> {
+    let (clipped, values) = clipping(&calibrate(checkpoint, unseen)?, formats);
+    eprintln!(
+        "step {}: {clipped} of {values} activations clipped on the {} pictures that did not set the ranges",
+        checkpoint.step,
+        unseen.len()
+    );
+    Ok(())
 }
 
 /// Writes a model file, whole or not at all, and says what it is.

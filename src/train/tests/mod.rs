@@ -4,6 +4,7 @@
 mod gradients;
 mod restoration;
 mod runs;
+mod synthesis;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};

@@ -269,6 +269,7 @@ fn an_exported_model_codes_like_the_float_network() {
         val: folder.path().join("val"),
         pictures: 1,
         name: Some("tiny".into()),
+        onto: None,
         output: output.clone(),
     };
     let held_out = validate::pictures(&export.val, export.pictures).unwrap();

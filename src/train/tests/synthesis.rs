@@ -1,0 +1,75 @@
+//! A synthesis transform that goes on alone, on the latents of a model's files.
+
+use image::DynamicImage;
+
+use super::runs::{args, pictures, train};
+use crate::codec::{DecodeOptions, EncodeOptions, PreparedModel, decode, encode};
+use crate::container::Container;
+use crate::eval::psnr;
+use crate::model::{Model, ModelId, Part};
+use crate::train::config::{CodecArgs, Purpose};
+use crate::train::release::release;
+use crate::train::{ExportArgs, TrainArgs};
+
+#[test]
+fn a_wider_synthesis_makes_more_of_the_same_latents() {
+    let folder = tempfile::tempdir().unwrap();
+    pictures(folder.path(), 96);
+    let codec = args(folder.path(), &folder.path().join("codec"), 60);
+    train(&codec).unwrap();
+    let export = ExportArgs {
+        run: codec.run.clone(),
+        val: folder.path().join("val"),
+        pictures: 1,
+        name: Some("before".into()),
+        onto: None,
+        output: folder.path().join("before.aem"),
+    };
+    release(&export).unwrap();
+
+    let mut synthesis = TrainArgs {
+        task: Purpose::Synthesis,
+        from: Some(export.output.clone()),
+        ..args(folder.path(), &folder.path().join("synthesis"), 80)
+    };
+    synthesis.codec = CodecArgs { channels: 32, inner: Some(16), synthesis_blocks: 2, ..codec.codec.clone() };
+    train(&synthesis).unwrap();
+    let onto = ExportArgs {
+        run: synthesis.run.clone(),
+        name: Some("after".into()),
+        onto: Some(export.output.clone()),
+        output: folder.path().join("after.aem"),
+        ..export.clone()
+    };
+    release(&onto).unwrap();
+
+    let picture = image::open(folder.path().join("a.png")).unwrap();
+    let [before, after] = [&export, &onto].map(|export| {
+        let bytes = std::fs::read(&export.output).unwrap();
+        PreparedModel::new(Model::read(&bytes).unwrap(), ModelId::of(&bytes))
+    });
+    assert_eq!(after.model().name, "after");
+    assert_eq!(after.model().arch.synthesis_channels, 32);
+    for part in Part::ALL {
+        let same = before.model().networks[part as usize] == after.model().networks[part as usize];
+        assert_eq!(same, part != Part::Synthesis, "{}", part.name());
+    }
+    let look = |model: &std::sync::Arc<PreparedModel>| -> (Vec<u8>, f64) {
+        let options = EncodeOptions { quality: 70.0, model: Some(model.clone()), ..Default::default() };
+        let file = encode(&picture, &options).unwrap();
+        let options = DecodeOptions { models: vec![model.clone()], ..Default::default() };
+        let decoded: DynamicImage = decode(&file, &options).unwrap();
+        (Container::read(&file).unwrap().latents.to_vec(), psnr(&picture, &decoded).unwrap().rgb)
+    };
+    let (before, after) = (look(&before), look(&after));
+    assert!(before.0 == after.0, "other latents");
+    assert!(after.1 > before.1 + 0.04, "{} dB became {} dB", before.1, after.1);
+
+    // It fits no other model.
+    let other = args(folder.path(), &folder.path().join("other"), 2);
+    train(&other).unwrap();
+    let other = ExportArgs { run: other.run, output: folder.path().join("other.aem"), ..export };
+    release(&other).unwrap();
+    let stranger = ExportArgs { onto: Some(other.output), ..onto };
+    assert!(format!("{:#}", release(&stranger).unwrap_err()).contains("was not trained on the latents"));
+}
