@@ -20,8 +20,10 @@ const PAIRS: [(usize, isize); 10] =
     [(0, 1), (0, 2), (1, -2), (1, -1), (1, 0), (1, 1), (1, 2), (2, -1), (2, 0), (2, 1)];
 /// Pixels that a filter reaches to each side.
 const REACH: usize = 2;
-/// What a filter weighs for each colour: pairs and the pixel itself, three times, and a constant.
-pub(super) const TAPS: usize = 3 * (PAIRS.len() + 1) + 1;
+/// What a filter weighs of a colour: pairs, then the pixel itself.
+const OF_COLOUR: usize = PAIRS.len() + 1;
+/// What a filter weighs: three colours and a constant.
+pub(super) const TAPS: usize = 3 * OF_COLOUR + 1;
 /// The synthesis output of the darkest and of the brightest pixel there is.
 const DARKEST: i16 = -8192;
 const BRIGHTEST: i16 = 8191;
@@ -46,10 +48,9 @@ pub(super) struct Filter {
 
 /// The bin of a weight: how large it is, as a rule.
 fn bin(colour: usize, tap: usize) -> u8 {
-    let pairs = PAIRS.len();
-    match (tap / (pairs + 1), tap % (pairs + 1)) {
+    match (tap / OF_COLOUR, tap % OF_COLOUR) {
         (3, _) => 48,
-        (_, pair) if pair == pairs => 26,
+        (_, pair) if pair == PAIRS.len() => 26,
         (from, pair) => {
             let near = if matches!(PAIRS[pair], (0, 1) | (1, 0)) { 10 } else { 0 };
             near + if from == colour { 49 } else { 43 }
@@ -107,7 +108,7 @@ impl Filter {
             network.products(features.chunk(first / LANES), &weights, &mut sums);
             let mut pixels = [[0i16; 3]; LANES];
             for (colour, sums) in sums[..3].iter().enumerate() {
-                let values = &inner(line, colour)[first..][..LANES];
+                let values = &line.pixels(colour)[first..][..LANES];
                 for ((pixel, sum), &v) in pixels.iter_mut().zip(&sums.0).zip(values) {
                     let v = i32::from(v) + ((sum + half) >> self.shift);
                     pixel[colour] = v.clamp(i16::MIN.into(), i16::MAX.into()) as i16;
@@ -134,8 +135,13 @@ impl Line {
     }
 
     /// One colour: [`REACH`] repeated values, then those of the line.
-    pub fn colour(&self, colour: usize) -> &[i16] {
+    fn colour(&self, colour: usize) -> &[i16] {
         &self.values[colour * self.stride..][..self.stride]
+    }
+
+    /// One colour of the pixels.
+    pub fn pixels(&self, colour: usize) -> &[i16] {
+        &self.colour(colour)[REACH..]
     }
 
     /// Line `dy` of a row of the synthesis output.
@@ -192,7 +198,7 @@ impl Features {
         let width = self.zero.len();
         // A tap sees a + b - 2 m, which 16 bits hold.
         let slices = |tap: usize| -> [&[i16]; 3] {
-            let (colour, pair) = (tap / (PAIRS.len() + 1), tap % (PAIRS.len() + 1));
+            let (colour, pair) = (tap / OF_COLOUR, tap % OF_COLOUR);
             if colour == 3 {
                 return [&self.constant, &self.constant, &self.zero];
             }
@@ -313,16 +319,11 @@ impl Ready<'_> {
             }
             None => {
                 for colour in 0..3 {
-                    let values = &self.line().colour(colour)[REACH..][at.clone()];
+                    let values = &self.line().pixels(colour)[at.clone()];
                     let pixels = out.chunks_exact_mut(3);
                     pixels.zip(values).for_each(|(pixel, &value)| pixel[colour] = value);
                 }
             }
         }
     }
-}
-
-/// The pixels of a line, without the repeated ones at its ends.
-pub(super) fn inner(line: &Line, colour: usize) -> &[i16] {
-    &line.colour(colour)[REACH..]
 }

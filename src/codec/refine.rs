@@ -15,7 +15,7 @@
 
 use std::ops::Range;
 
-use super::filter::{Filter, Filtering, Ready, inner};
+use super::filter::{Filter, Filtering, Ready};
 use super::filter_fit::Fit;
 use super::latents::{self, Coded, Quantiser, Wish, reach, saturate};
 use super::pixels::SYNTHESIS_OUTPUT_BITS;
@@ -241,7 +241,7 @@ impl Patch {
             }
             let blocks = &self.wanted.data[y / PIXEL_BLOCK * self.wanted.width * PIXEL_CHANNELS..];
             for (colour, errors) in errors.iter_mut().enumerate() {
-                let values = &inner(line.line(), colour)[columns.clone()];
+                let values = &line.line().pixels(colour)[columns.clone()];
                 let wanted = columns.clone().map(|x| {
                     let pixel = y % PIXEL_BLOCK * PIXEL_BLOCK + x % PIXEL_BLOCK;
                     blocks[x / PIXEL_BLOCK * PIXEL_CHANNELS + 3 * pixel + colour]

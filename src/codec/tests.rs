@@ -355,11 +355,7 @@ fn filters_correct_the_pixels_of_their_tiles_wherever_a_picture_is_cut() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
     assert!(pool.install(|| decode(&bytes, &decoding)).unwrap().to_rgb8() == whole);
     // In bands, where pixels above and below belong to other threads.
-    let picture = DynamicImage::from(picture.crop_imm(0, 0, 40, 43)).resize_exact(
-        40,
-        2070,
-        image::imageops::FilterType::Nearest,
-    );
+    let picture = picture.crop_imm(0, 0, 40, 43).resize_exact(40, 2070, image::imageops::FilterType::Nearest);
     let (bytes, _) = filtered_file(&model, &picture, &filters);
     assert!(pool.install(|| decode(&bytes, &decoding)).unwrap() == decode(&bytes, &decoding).unwrap());
     // A preview has no use for them.

@@ -18,6 +18,11 @@ pub struct Embedded {
 /// the default of encoders.
 pub static MODELS: &[Embedded] = &[
     Embedded {
+        id: ModelId([0x27, 0xbb, 0x02, 0xce]),
+        name: "default",
+        bytes: include_bytes!("../../models/27bb02ce.aem"),
+    },
+    Embedded {
         id: ModelId([0x83, 0x10, 0xed, 0xa8]),
         name: "default",
         bytes: include_bytes!("../../models/8310eda8.aem"),
