@@ -12,7 +12,7 @@ use super::reading::Reading;
 use crate::entropy::{Costs, LatentWriter};
 use crate::error::{Error, Result};
 use crate::model::arch::{PIXEL_BLOCK, PIXEL_CHANNELS};
-use crate::nn::{LANES, Lanes, Network, WeightPair};
+use crate::nn::{LANES, Lanes, Network, Tensor, WeightPair};
 
 /// Rows down and columns to the right of half the pixels around one; the other half
 /// lies opposite, and the two of a pair weigh the same.
@@ -95,6 +95,47 @@ impl Filter {
             }
         }
         Ok(Some(Filter { shift, weights }))
+    }
+
+    /// Bits of all weights.
+    pub fn bits(&self, costs: &Costs) -> f64 {
+        let of_colour = |(colour, weights): (usize, &[i16; TAPS])| -> f64 {
+            weights.iter().enumerate().map(|(tap, &w)| f64::from(Filter::cost(costs, colour, tap, w))).sum()
+        };
+        self.weights.iter().enumerate().map(of_colour).sum()
+    }
+
+    /// What corrects a gradient of the corrected output to one of the uncorrected: what
+    /// one pixel gives to another, the other gives back.
+    pub fn adjoint(&self) -> Filter {
+        let mut weights = [[0; TAPS]; 3];
+        for (to, weights) in weights.iter_mut().enumerate() {
+            for (from, weights) in weights.chunks_exact_mut(OF_COLOUR).enumerate() {
+                weights.copy_from_slice(&self.weights[from][to * OF_COLOUR..][..OF_COLOUR]);
+            }
+        }
+        Filter { shift: self.shift, weights }
+    }
+
+    /// Corrects all of a synthesis output.
+    pub fn correct(&self, network: &Network, output: &mut Tensor) {
+        let width = output.width * PIXEL_BLOCK;
+        let mut filtering = Filtering::new(width, 0);
+        let mut corrected = vec![0; output.data.len()];
+        let mut pixels = vec![0; 3 * width];
+        let mut show = |y: usize, line: &mut Ready<'_>| {
+            line.through(network, Some(self), 0..width, &mut pixels);
+            let row = &mut corrected[y / PIXEL_BLOCK * output.width * PIXEL_CHANNELS..];
+            let blocks = row.as_chunks_mut::<PIXEL_CHANNELS>().0.iter_mut();
+            for (block, pixels) in blocks.zip(pixels.chunks_exact(3 * PIXEL_BLOCK)) {
+                block[y % PIXEL_BLOCK * 3 * PIXEL_BLOCK..][..3 * PIXEL_BLOCK].copy_from_slice(pixels);
+            }
+        };
+        for row in output.data.chunks_exact(output.width * PIXEL_CHANNELS) {
+            filtering.push(row, &mut show);
+        }
+        filtering.finish(&mut show);
+        output.data = corrected;
     }
 
     /// Corrects pixels `at` of a line: red, green and blue of each.

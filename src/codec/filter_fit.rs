@@ -53,15 +53,16 @@ impl Fit {
         }
     }
 
-    /// The filter that lowers bits plus lambda times the squared error the most, if any does.
-    pub fn choose(mut self, lambda: f64, costs: &Costs) -> Option<Filter> {
+    /// The filter that lowers bits plus lambda times the squared error the most, if any
+    /// does, and by how many bits.
+    pub fn choose(mut self, lambda: f64, costs: &Costs) -> Option<(Filter, f64)> {
         for i in 0..TAPS {
             for j in 0..i {
                 self.taps[j][i] = self.taps[i][j];
             }
         }
         let ideal = [0, 1, 2].map(|colour| self.least_squares(colour));
-        let mut best = (0.0, None);
+        let (mut least, mut best) = (0.0, None);
         for shift in SHIFTS {
             let mut filter = Filter { shift, weights: [[0; TAPS]; 3] };
             let objective: f64 = (0..3)
@@ -71,11 +72,11 @@ impl Fit {
                     })
                 })
                 .sum();
-            if objective < best.0 {
-                best = (objective, Some(filter));
+            if objective < least {
+                (least, best) = (objective, Some(filter));
             }
         }
-        best.1
+        best.map(|filter| (filter, -least * lambda))
     }
 
     /// The weights of least error, by Gauss and Seidel.

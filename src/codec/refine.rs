@@ -22,6 +22,7 @@ use super::pixels::SYNTHESIS_OUTPUT_BITS;
 use super::prepared::PreparedModel;
 use super::tensors;
 use crate::error::Result;
+use crate::model::Part;
 use crate::model::arch::{LATENT_STRIDE, PIXEL_BLOCK, PIXEL_CHANNELS};
 use crate::nn::{Source, Tape, Tensor};
 use crate::tile::{Tile, TileGrid};
@@ -71,10 +72,12 @@ pub(super) struct Refined {
 /// What comes of some symbols.
 struct Look {
     coded: Vec<Coded>,
-    /// The synthesis output less what is wanted.
+    /// The synthesis output, which no filter has corrected.
+    output: Tensor,
+    /// The output that the filter has corrected, less what is wanted.
     errors: Tensor,
     tape: Tape,
-    /// Bits plus lambda times the squared error.
+    /// Bits, the filter's too, plus lambda times the squared error.
     objective: f64,
 }
 
@@ -92,7 +95,7 @@ impl Scene<'_> {
             *weight = (lambda * *weight * width * width).max(MIN_WEIGHT);
         }
         let mut best = None;
-        let mut least = look.objective;
+        let mut least = look.objective - patch.fit(self, &look.output);
         let start = |(&y, (coded, width)): (&i16, (&Coded, &f32))| match coded.bin {
             0 => f32::from(y),
             _ => f32::from(coded.mean) + width * reach((f32::from(y) - f32::from(coded.mean)) / width),
@@ -107,6 +110,9 @@ impl Scene<'_> {
             }
             if pass + 1 == passes {
                 break;
+            }
+            if pass == passes / 2 {
+                patch.fit(self, &look.output);
             }
             let gradient = patch.gradient(self, &look)?;
             let y_hat = tensors::crop(&patch.y_hat, &patch.inner);
@@ -124,8 +130,9 @@ impl Scene<'_> {
             Some(wanted) => (wanted, Some(weights)),
             None => (y, None),
         };
-        let filter = patch.filter(self, Wish { y: &y, z, weights: weights.as_deref() })?;
-        Ok(Refined { y, weights, filter })
+        let look = patch.look(self, Wish { y: &y, z, weights: weights.as_deref() })?;
+        patch.fit(self, &look.output);
+        Ok(Refined { y, weights, filter: patch.filter })
     }
 
     /// Lambda for squared errors of the synthesis output: for those of samples,
@@ -153,6 +160,8 @@ struct Patch {
     wanted: Tensor,
     /// Columns and rows of pixels within the picture.
     inside: (usize, usize),
+    /// What the output goes through.
+    filter: Option<Filter>,
 }
 
 impl Patch {
@@ -175,7 +184,7 @@ impl Patch {
             row.iter_mut().for_each(|v| *v >>= 1);
         }
         let inside = (scene.size.0 - columns.start * PIXEL_BLOCK, scene.size.1 - first * PIXEL_BLOCK);
-        Patch { inner, y_hat: tensors::crop(&scene.y_hat, &outer), wanted, inside }
+        Patch { inner, y_hat: tensors::crop(&scene.y_hat, &outer), wanted, inside, filter: None }
     }
 
     /// For each latent of the tile the sum of squares of what it adds to the
@@ -213,20 +222,23 @@ impl Patch {
         let (y_hat, coded) = latents::quantise(scene.model, scene.quantiser, wish)?;
         tensors::paste(&mut self.y_hat, &self.inner, &y_hat);
         let gradient = scene.model.gradient()?;
-        let (mut errors, tape) = gradient.forward(&self.y_hat, scene.quantiser.quality);
+        let (output, tape) = gradient.forward(&self.y_hat, scene.quantiser.quality);
+        let mut errors = output.clone();
+        if let Some(filter) = &self.filter {
+            filter.correct(scene.model.network(Part::Synthesis)?, &mut errors);
+        }
         self.errors(&mut errors);
         let squares: u64 = errors.data.iter().map(|&e| u64::from(e.unsigned_abs()).pow(2)).sum();
         let costs = scene.model.costs();
         let bits: f64 = coded.iter().map(|c| f64::from(costs.bits(c.bin, c.symbol))).sum();
-        let objective = bits + f64::from(scene.lambda()) * squares as f64;
-        Ok(Look { coded, errors, tape, objective })
+        let filter = self.filter.as_ref().map_or(0.0, |filter| filter.bits(costs));
+        let objective = bits + filter + f64::from(scene.lambda()) * squares as f64;
+        Ok(Look { coded, output, errors, tape, objective })
     }
 
-    /// The filter for what is coded, where one is worth its bits.
-    fn filter(&mut self, scene: &Scene<'_>, wish: Wish<'_>) -> Result<Option<Filter>> {
-        let (y_hat, _) = latents::quantise(scene.model, scene.quantiser, wish)?;
-        tensors::paste(&mut self.y_hat, &self.inner, &y_hat);
-        let (output, _) = scene.model.gradient()?.forward(&self.y_hat, scene.quantiser.quality);
+    /// Fits the filter to an output, where one is worth its bits. Returns the bits it is
+    /// worth.
+    fn fit(&mut self, scene: &Scene<'_>, output: &Tensor) -> f64 {
         let pixels = |range: &Range<usize>, end: usize| {
             range.start * LATENT_STRIDE..(range.end * LATENT_STRIDE).min(end)
         };
@@ -255,13 +267,18 @@ impl Patch {
             filtering.push(row, &mut show);
         }
         filtering.finish(&mut show);
-        Ok(fit.choose(scene.lambda().into(), scene.model.costs()))
+        let (filter, worth) = fit.choose(scene.lambda().into(), scene.model.costs()).unzip();
+        self.filter = filter;
+        worth.unwrap_or(0.0)
     }
 
     /// Half the derivative of the squared error with respect to each latent.
     fn gradient(&self, scene: &Scene<'_>, look: &Look) -> Result<Vec<f32>> {
         let gradient = scene.model.gradient()?;
         let mut errors = look.errors.clone();
+        if let Some(filter) = &self.filter {
+            filter.adjoint().correct(scene.model.network(Part::Synthesis)?, &mut errors);
+        }
         // Errors use the range of 16 bits.
         let largest = errors.data.iter().map(|e| e.unsigned_abs()).max().unwrap_or(0);
         let shift = largest.max(1).leading_zeros().saturating_sub(2).min(6);
