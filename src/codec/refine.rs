@@ -9,6 +9,9 @@
 //! are, `super::trellis` finds the symbols that are cheapest in bits and in errors
 //! that count lambda h; the best symbols of all passes are kept.
 //!
+//! Errors are those that the filter (`super::filter`) leaves, which is fitted before the
+//! first pass, on the way and at the end.
+//!
 //! Optimising the latents of one picture through a frozen decoder: Campos et al.
 //! 2019. All of it is done in integers and in sums, products and quotients of floats
 //! in a fixed order: the result is the same on every machine.
@@ -36,6 +39,8 @@ const HALO: usize = 4;
 /// The part of the way to where the error would be least that a latent goes in the first
 /// pass.
 const RATE: f32 = 0.3;
+/// How often the filter is fitted anew.
+const FITS: usize = 5;
 /// The least bits that an error of one half step, squared, is held to be worth: a
 /// curvature says nothing about what latents do together.
 const MIN_WEIGHT: f32 = 3.2;
@@ -111,7 +116,7 @@ impl Scene<'_> {
             if pass + 1 == passes {
                 break;
             }
-            if pass == passes / 2 {
+            if (pass + 1).is_multiple_of(passes.div_ceil(FITS)) {
                 patch.fit(self, &look.output);
             }
             let gradient = patch.gradient(self, &look)?;
