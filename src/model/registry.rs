@@ -48,6 +48,11 @@ pub static MODELS: &[Embedded] = &[
         bytes: include_bytes!("../../models/5960d9af.aem"),
     },
     Embedded {
+        id: ModelId([0x87, 0xc2, 0x7c, 0x2b]),
+        name: "fast",
+        bytes: include_bytes!("../../models/87c27c2b.aem"),
+    },
+    Embedded {
         id: ModelId([0xbc, 0x97, 0x0f, 0x1d]),
         name: "fast",
         bytes: include_bytes!("../../models/bc970f1d.aem"),
