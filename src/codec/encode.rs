@@ -78,27 +78,26 @@ pub(super) fn encode_tiles(
     effort: u8,
     may_filter: bool,
 ) -> Result<Vec<WrittenTile>> {
-    let source = pixels::source(picture);
-    let grid = TileGrid::new(picture.width(), picture.height());
-    let quantiser = Quantiser::new(model.model(), quality);
-    let tiles = analyse(&*source, grid, model, &quantiser)?;
+    let analysed = Analysed::new(picture, model, quality)?;
+    let Analysed { source, grid, quantiser, tiles } = &analysed;
     let scene = match effort {
         0 => None,
         _ => {
             let size = (picture.width() as usize, picture.height() as usize);
-            Some(scene(model, &quantiser, (&*source, size), grid, &tiles)?)
+            let y_hat = analysed.quantise(model)?;
+            Some(Scene { model, quantiser, source: &**source, size, grid: *grid, y_hat })
         }
     };
     for_each_tile(grid.count(), |index| {
         let (y, z) = &tiles[index];
         let Some(scene) = &scene else {
-            return latents::write(model, &quantiser, Wish { y, z, weights: None }, None);
+            return latents::write(model, quantiser, Wish { y, z, weights: None }, None);
         };
         let Refined { y, weights, filter } = scene.refine(index, y.clone(), z, effort)?;
         let wish = Wish { y: &y, z, weights: weights.as_deref() };
         // Of several tiles nobody knows whether another one has a filter.
         let filtered = may_filter && (filter.is_some() || grid.count() > 1);
-        latents::write(model, &quantiser, wish, filtered.then_some(filter.as_ref()))
+        latents::write(model, quantiser, wish, filtered.then_some(filter.as_ref()))
     })
 }
 
@@ -110,10 +109,7 @@ pub(crate) fn encode_nearest(
     model: &PreparedModel,
     quality: QualityIndex,
 ) -> Result<Vec<u8>> {
-    let source = pixels::source(picture);
-    let grid = TileGrid::new(picture.width(), picture.height());
-    let quantiser = Quantiser::new(model.model(), quality);
-    let tiles = analyse(&*source, grid, model, &quantiser)?;
+    let Analysed { grid, quantiser, tiles, .. } = Analysed::new(picture, model, quality)?;
     let tiles = for_each_tile(grid.count(), |index| {
         let (y, z) = &tiles[index];
         let weights = vec![1e6; y.data.len()];
@@ -126,51 +122,6 @@ pub(crate) fn encode_nearest(
     container::write(&header, &streams, &checksums, None, &Default::default())
 }
 
-/// The latents and hyper-latents of each tile.
-pub(super) fn analyse(
-    source: &(dyn Source + Sync),
-    grid: TileGrid,
-    model: &PreparedModel,
-    quantiser: &Quantiser,
-) -> Result<Vec<(Tensor, Tensor)>> {
-    let y = model.network(Part::Analysis)?.run(source, quantiser.quality);
-    for_each_tile(grid.count(), |index| {
-        let y = tensors::crop(&y, &grid.tile(index));
-        let z = latents::hyper_latents(model, quantiser, &y)?;
-        Ok((y, z))
-    })
-}
-
-/// What the search for better symbols looks at.
-fn scene<'a>(
-    model: &'a PreparedModel,
-    quantiser: &'a Quantiser,
-    (source, size): (&'a (dyn Source + Sync), (usize, usize)),
-    grid: TileGrid,
-    tiles: &[(Tensor, Tensor)],
-) -> Result<Scene<'a>> {
-    let y_hat = quantise(model, quantiser, grid, tiles)?;
-    Ok(Scene { model, quantiser, source, size, grid, y_hat })
-}
-
-/// The latents as a decoder will see them at effort 0.
-fn quantise(
-    model: &PreparedModel,
-    quantiser: &Quantiser,
-    grid: TileGrid,
-    tiles: &[(Tensor, Tensor)],
-) -> Result<Tensor> {
-    let parts = for_each_tile(grid.count(), |index| {
-        let (y, z) = &tiles[index];
-        Ok(latents::quantise(model, quantiser, Wish { y, z, weights: None })?.0)
-    })?;
-    let mut y_hat = Tensor::new(grid.height, grid.width, model.model().arch.latents);
-    for (index, part) in parts.iter().enumerate() {
-        tensors::paste(&mut y_hat, &grid.tile(index), part);
-    }
-    Ok(y_hat)
-}
-
 /// The latents of a picture as a decoder will see them at effort 0: what a synthesis
 /// transform is trained on.
 #[cfg(feature = "train")]
@@ -179,11 +130,48 @@ pub(crate) fn coded_latents(
     model: &PreparedModel,
     quality: QualityIndex,
 ) -> Result<Tensor> {
-    let source = pixels::source(picture);
-    let grid = TileGrid::new(picture.width(), picture.height());
-    let quantiser = Quantiser::new(model.model(), quality);
-    let tiles = analyse(&*source, grid, model, &quantiser)?;
-    quantise(model, &quantiser, grid, &tiles)
+    Analysed::new(picture, model, quality)?.quantise(model)
+}
+
+/// A picture's latents before they are quantised.
+pub(super) struct Analysed<'a> {
+    /// The analysis input.
+    source: Box<dyn Source + Sync + 'a>,
+    /// How the picture is cut.
+    pub grid: TileGrid,
+    /// How the latents are to be quantised.
+    pub quantiser: Quantiser,
+    /// The latents and hyper-latents of each tile.
+    pub tiles: Vec<(Tensor, Tensor)>,
+}
+
+impl<'a> Analysed<'a> {
+    /// Runs the analysis and hyper-analysis transforms.
+    pub fn new(picture: &'a DynamicImage, model: &PreparedModel, quality: QualityIndex) -> Result<Self> {
+        let source = pixels::source(picture);
+        let grid = TileGrid::new(picture.width(), picture.height());
+        let quantiser = Quantiser::new(model.model(), quality);
+        let y = model.network(Part::Analysis)?.run(&*source, quality);
+        let tiles = for_each_tile(grid.count(), |index| {
+            let y = tensors::crop(&y, &grid.tile(index));
+            let z = latents::hyper_latents(model, &quantiser, &y)?;
+            Ok((y, z))
+        })?;
+        Ok(Analysed { source, grid, quantiser, tiles })
+    }
+
+    /// The latents as a decoder will see them at effort 0.
+    fn quantise(&self, model: &PreparedModel) -> Result<Tensor> {
+        let parts = for_each_tile(self.grid.count(), |index| {
+            let (y, z) = &self.tiles[index];
+            Ok(latents::quantise(model, &self.quantiser, Wish { y, z, weights: None })?.0)
+        })?;
+        let mut y_hat = Tensor::new(self.grid.height, self.grid.width, model.model().arch.latents);
+        for (index, part) in parts.iter().enumerate() {
+            tensors::paste(&mut y_hat, &self.grid.tile(index), part);
+        }
+        Ok(y_hat)
+    }
 }
 
 /// The results of `f` for all tiles, in order; a single one is made right here.

@@ -120,21 +120,16 @@ impl Filter {
     /// Corrects all of a synthesis output.
     pub fn correct(&self, network: &Network, output: &mut Tensor) {
         let width = output.width * PIXEL_BLOCK;
-        let mut filtering = Filtering::new(width, 0);
         let mut corrected = vec![0; output.data.len()];
         let mut pixels = vec![0; 3 * width];
-        let mut show = |y: usize, line: &mut Ready<'_>| {
+        Filtering::each_line(output, |y, line| {
             line.through(network, Some(self), 0..width, &mut pixels);
             let row = &mut corrected[y / PIXEL_BLOCK * output.width * PIXEL_CHANNELS..];
             let blocks = row.as_chunks_mut::<PIXEL_CHANNELS>().0.iter_mut();
             for (block, pixels) in blocks.zip(pixels.chunks_exact(3 * PIXEL_BLOCK)) {
                 block[y % PIXEL_BLOCK * 3 * PIXEL_BLOCK..][..3 * PIXEL_BLOCK].copy_from_slice(pixels);
             }
-        };
-        for row in output.data.chunks_exact(output.width * PIXEL_CHANNELS) {
-            filtering.push(row, &mut show);
-        }
-        filtering.finish(&mut show);
+        });
         output.data = corrected;
     }
 
@@ -299,6 +294,15 @@ impl Filtering {
     pub fn new(width: usize, first: usize) -> Filtering {
         let lines = vec![Line::new(width); PIXEL_BLOCK + 2 * REACH];
         Filtering { lines, features: Features::new(width), came: first..first, next: first }
+    }
+
+    /// Shows all lines of a synthesis output.
+    pub fn each_line(output: &Tensor, mut show: impl FnMut(usize, &mut Ready<'_>)) {
+        let mut filtering = Filtering::new(output.width * PIXEL_BLOCK, 0);
+        for row in output.data.chunks_exact(output.width * PIXEL_CHANNELS) {
+            filtering.push(row, &mut show);
+        }
+        filtering.finish(&mut show);
     }
 
     /// Takes a row of blocks, and shows lines that are complete.

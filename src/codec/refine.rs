@@ -18,7 +18,7 @@
 
 use std::ops::Range;
 
-use super::filter::{Filter, Filtering, Ready};
+use super::filter::{Filter, Filtering};
 use super::filter_fit::Fit;
 use super::latents::{self, Coded, Quantiser, Wish, reach, saturate};
 use super::pixels::SYNTHESIS_OUTPUT_BITS;
@@ -250,9 +250,8 @@ impl Patch {
         let columns = pixels(&self.inner.columns, self.inside.0);
         let rows = pixels(&self.inner.rows, self.inside.1);
         let mut fit = Fit::new();
-        let mut filtering = Filtering::new(output.width * PIXEL_BLOCK, 0);
         let mut errors = [0, 1, 2].map(|_| Vec::with_capacity(columns.len()));
-        let mut show = |y: usize, line: &mut Ready<'_>| {
+        Filtering::each_line(output, |y, line| {
             if !rows.contains(&y) {
                 return;
             }
@@ -267,11 +266,7 @@ impl Patch {
                 errors.extend(wanted.zip(values).map(|(wanted, v)| wanted.saturating_sub(*v)));
             }
             fit.add(line.features(), columns.start, &errors);
-        };
-        for row in output.data.chunks_exact(output.width * PIXEL_CHANNELS) {
-            filtering.push(row, &mut show);
-        }
-        filtering.finish(&mut show);
+        });
         let (filter, worth) = fit.choose(scene.lambda().into(), scene.model.costs()).unzip();
         self.filter = filter;
         worth.unwrap_or(0.0)

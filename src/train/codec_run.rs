@@ -11,16 +11,15 @@ use super::checkpoint::Checkpoint;
 use super::config::TrainArgs;
 use super::dataset::Dataset;
 use super::grow::grow;
-use super::import::import;
+use super::import::{import, read_model};
 use super::kernels::{Geometry, Precision};
-use super::model::{Batch, CodecModel, Y_STEP, Z_STEP, numbers};
+use super::model::{Batch, CodecModel, Y_STEP, Z_STEP, numbers, position};
 use super::quantize::Rounding;
 use super::shrink::shrink;
 use super::trainer::{Crop, Trainee};
 use super::{klt, validate};
 use crate::eval::decibel;
-use crate::model::quality::ANCHORS;
-use crate::model::{Arch, Layer, Model, Part};
+use crate::model::{Arch, Layer, Part};
 
 /// The variables and pictures of a run.
 pub struct CodecRun {
@@ -68,8 +67,7 @@ impl CodecRun {
 
 /// A run whose weights are those of a model file.
 fn start_from(path: &Path) -> Result<Checkpoint> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let model = Model::read(&bytes).with_context(|| path.display().to_string())?;
+    let (model, _) = read_model(path)?;
     import(&model).with_context(|| path.display().to_string())
 }
 
@@ -86,7 +84,7 @@ impl Trainee for CodecRun {
     }
 
     fn networks(&self) -> Vec<(String, Vec<Layer>)> {
-        Part::ALL.iter().map(|part| (part.name().to_string(), self.model.arch.layers(*part))).collect()
+        self.model.networks()
     }
 
     /// With rounded latents the encoder: no gradient leads there, and that of the
@@ -109,7 +107,7 @@ impl Trainee for CodecRun {
         let (bpp, hyper, mse): (Vec<f32>, Vec<f32>, Vec<f32>) =
             (outcome.bpp.to_vec1()?, outcome.hyper_bpp.to_vec1()?, outcome.mse.to_vec1()?);
         let crops = share.qualities.iter().enumerate().map(|(i, q)| Crop {
-            position: (q.0 as f64 + f64::from(q.1)) / (ANCHORS - 1) as f64,
+            position: position(*q),
             numbers: vec![f64::from(bpp[i]), f64::from(hyper[i]), decibel(f64::from(mse[i]).max(1e-3))],
         });
         Ok((outcome.loss, crops.collect()))

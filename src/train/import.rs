@@ -9,6 +9,7 @@
 //! integers' rounding took from the weights stays lost; it is small.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
@@ -21,7 +22,7 @@ use super::requantise::scalar_steps;
 use crate::model::arch::{PIXEL_CHANNELS, Part};
 use crate::model::layer::{GATE_LIMIT, Layer};
 use crate::model::quality::{ANCHORS, LOG2_BITS};
-use crate::model::{Model, RestorationModel, SiteParams};
+use crate::model::{Model, ModelId, RestorationModel, SiteParams};
 
 /// Length of the analysis transform's first rows in a run that starts from the KLT.
 const FIRST_ROW_LENGTH: f64 = 2.0;
@@ -153,6 +154,13 @@ pub fn import_restoration(model: &RestorationModel) -> Result<Vec<f32>> {
     let task = model.arch.task;
     reverter.run(layers, vec![UNIT_BITS; task.inputs()], 1.0, Some(&vec![UNIT_BITS; task.outputs()]))?;
     Ok(reverter.params)
+}
+
+/// Reads a model file.
+pub fn read_model(path: &Path) -> Result<(Model, ModelId)> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let model = Model::read(&bytes).with_context(|| path.display().to_string())?;
+    Ok((model, ModelId::of(&bytes)))
 }
 
 /// Fraction bits of latents once a model's integers are floats.

@@ -14,11 +14,12 @@ use super::kernels::{Geometry, Precision};
 use super::net::{Anchored, Layout, Network, floats, with_floats};
 use super::quantize::{Quantize, Rounding};
 use super::reference;
+use crate::model::QualityIndex;
 use crate::model::arch::{
     Arch, HYPER_STRIDE, LATENT_STRIDE, PIXEL_BLOCK, PIXEL_CHANNELS, Part, in_first_half,
 };
 use crate::model::layer::Layer;
-use crate::model::quality::{ANCHORS, LAMBDA_MIN, LAMBDA_RATIO};
+use crate::model::quality::{ANCHORS, LAMBDA_MIN, LAMBDA_RATIO, STEPS};
 
 /// Pixels enter the networks as `(p - 128) / PIXEL_SCALE`.
 pub const PIXEL_SCALE: f32 = 64.0;
@@ -76,6 +77,17 @@ pub fn lambda((anchor, f): Anchored) -> f64 {
     LAMBDA_MIN * LAMBDA_RATIO.powf(anchor as f64 + f64::from(f))
 }
 
+/// A quality index as a point between anchors.
+pub fn anchored(index: QualityIndex) -> Anchored {
+    let (anchor, step) = index.split();
+    (anchor, step as f32 / STEPS as f32)
+}
+
+/// Where a point between anchors lies on the quality axis, 0 to 1.
+pub fn position((anchor, f): Anchored) -> f64 {
+    (anchor as f64 + f64::from(f)) / (ANCHORS - 1) as f64
+}
+
 /// What a forward pass yields.
 pub struct Outcome {
     /// The objective, a scalar: mean over crops of `(R + lambda D) / lambda^LAMBDA_WEIGHT`.
@@ -119,6 +131,11 @@ impl CodecModel {
     pub fn from_vars(arch: Arch, vars: BTreeMap<String, Var>) -> CodecModel {
         let layers = Part::ALL.map(|part| (part.name(), Arc::new(arch.layers(part)))).into_iter().collect();
         CodecModel { arch, vars, precision: Precision::Full, layers }
+    }
+
+    /// The networks by the names of their variables.
+    pub fn networks(&self) -> Vec<(String, Vec<Layer>)> {
+        Part::ALL.iter().map(|part| (part.name().to_string(), self.arch.layers(*part))).collect()
     }
 
     /// The flat parameters of one network.

@@ -12,15 +12,14 @@ use super::calibrate::{Ranges, calibrate};
 use super::checkpoint::Checkpoint;
 use super::export::Format;
 use super::fit::fit;
-use super::import::{import, y_bits};
+use super::import::{import, read_model, y_bits};
 use super::kernels::Geometry;
-use super::model::{Batch, CodecModel, image_of_rows};
+use super::model::{Batch, CodecModel, anchored, image_of_rows};
 use super::quantize::Rounding;
 use super::requantise::dependent;
 use super::{export, validate};
 use crate::codec::{DecodeOptions, PreparedModel, decode, encode_nearest};
 use crate::eval::psnr;
-use crate::model::quality::STEPS;
 use crate::model::{Arch, MAX_QUALITY, Model, ModelId, Part, QualityIndex};
 
 /// Turn a run's checkpoint into a model file of integers, and report what that costs.
@@ -98,8 +97,7 @@ pub fn scalar(args: &ExportArgs, pictures: &[(Geometry, Vec<f32>)]) -> Result<(M
 /// A model with the synthesis transform of a run that was trained on its latents. Its
 /// files keep all their bits.
 fn with_new_synthesis(args: &ExportArgs, onto: &Path, pictures: &[(Geometry, Vec<f32>)]) -> Result<Model> {
-    let bytes = std::fs::read(onto).with_context(|| format!("cannot read {}", onto.display()))?;
-    let mut model = Model::read(&bytes).with_context(|| onto.display().to_string())?;
+    let (mut model, _) = read_model(onto)?;
     let checkpoint = export::checkpoint::<Arch>(&args.run)?;
     let held = import(&model)?.weights;
     let part = Part::Synthesis.name();
@@ -189,7 +187,6 @@ fn integer_loss(
     pictures: &[(Geometry, Vec<f32>)],
     index: u8,
 ) -> Result<Loss> {
-    let (anchor, step) = QualityIndex(index).split();
     let sums = pictures
         .par_iter()
         .map(|(geometry, pixels)| {
@@ -197,7 +194,7 @@ fn integer_loss(
             let batch = Batch {
                 pixels: pixels.clone(),
                 geometry: *geometry,
-                qualities: vec![(anchor, step as f32 / STEPS as f32)],
+                qualities: vec![anchored(QualityIndex(index))],
             };
             let outcome = floats.forward(&batch, Rounding::Hard)?;
             let decoded = DynamicImage::ImageRgb8(image_of_rows(*geometry, &floats.decoded(&batch)?));

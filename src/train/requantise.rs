@@ -4,12 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use image::DynamicImage;
 use rayon::prelude::*;
 
 use super::dataset::picture_files;
 use super::fit::Counts;
+use super::import::read_model;
 use super::release::{RATE_INDICES, linear_map, quality_map, save};
 use crate::codec::{DecodeOptions, EncodeOptions, PreparedModel, encode, symbols};
 use crate::entropy::ScaleTables;
@@ -42,8 +43,8 @@ pub struct RequantiseArgs {
 
 /// Reads a model, writes what [`dependent`] makes of it.
 pub fn requantise(args: &RequantiseArgs) -> Result<()> {
-    let bytes = std::fs::read(&args.from).with_context(|| format!("cannot read {}", args.from.display()))?;
-    let model = dependent(Model::read(&bytes)?, &pictures(&args.val, args.pictures)?)?;
+    let (model, _) = read_model(&args.from)?;
+    let model = dependent(model, &pictures(&args.val, args.pictures)?)?;
     save(&args.output, &model.write())
 }
 

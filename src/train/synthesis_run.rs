@@ -15,16 +15,16 @@ use super::checkpoint::Checkpoint;
 use super::config::TrainArgs;
 use super::dataset::Dataset;
 use super::grow::grow;
-use super::import::{import, y_bits};
+use super::import::{import, read_model, y_bits};
 use super::kernels::{Geometry, Precision};
-use super::model::{Batch, CodecModel, image_of_rows, lambda};
+use super::model::{Batch, CodecModel, anchored, image_of_rows, lambda, position};
 use super::quantize::Rounding;
 use super::trainer::{Crop, Trainee};
 use super::{klt, validate};
 use crate::codec::{PreparedModel, coded_latents};
 use crate::eval::decibel;
-use crate::model::quality::{ANCHORS, STEPS};
-use crate::model::{Arch, Layer, Model, ModelId, Part, QualityIndex};
+use crate::model::quality::STEPS;
+use crate::model::{Arch, Layer, Part, QualityIndex};
 
 /// Mean squared errors that photographs have at a lambda are about this over its root.
 const USUAL_ERROR: f64 = 3.5;
@@ -66,8 +66,7 @@ impl Coder {
         for (pixels, quality) in batch.pixels.chunks_exact(size).zip(&mut batch.qualities) {
             let index = (quality.0 as f32 + quality.1) * STEPS as f32;
             let index = QualityIndex(index.round().min(255.0) as u8);
-            let (anchor, step) = index.split();
-            *quality = (anchor, step as f32 / STEPS as f32);
+            *quality = anchored(index);
             let picture = DynamicImage::ImageRgb8(image_of_rows(one, pixels));
             let coded = coded_latents(&picture, &self.model, index)?;
             latents.extend(coded.data.iter().map(|y| f32::from(*y) * self.unit));
@@ -80,8 +79,7 @@ impl SynthesisRun {
     /// A new run, or the one that the run's folder holds.
     pub fn open(args: &TrainArgs) -> Result<(SynthesisRun, Checkpoint)> {
         let path = args.from.as_ref().context("--task synthesis needs the codec: --from MODEL")?;
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let codec = Model::read(&bytes).with_context(|| path.display().to_string())?;
+        let (codec, id) = read_model(path)?;
         let data = Dataset::open(&args.data, args.crop, args.false_colours)?;
         let Arch { synthesis_channels, synthesis_blocks, synthesis_inner, .. } = args.codec.arch();
         let arch = Arch { synthesis_channels, synthesis_blocks, synthesis_inner, ..codec.arch.clone() };
@@ -98,17 +96,16 @@ impl SynthesisRun {
         };
         model.precision = Precision::fastest();
         let unit = (-y_bits(&codec) as f32).exp2();
-        let coder = Coder { model: PreparedModel::new(codec, ModelId::of(&bytes)), unit };
+        let coder = Coder { model: PreparedModel::new(codec, id), unit };
         let pictures = match &args.val {
             Some(folder) => validate::pictures(folder, 16)?,
             None => Vec::new(),
         };
         let coded_at = |index: u8| {
-            let (anchor, step) = QualityIndex(index).split();
             pictures
                 .par_iter()
                 .map(|(geometry, pixels)| {
-                    let qualities = vec![(anchor, step as f32 / STEPS as f32)];
+                    let qualities = vec![anchored(QualityIndex(index))];
                     coder.code(Batch { pixels: pixels.clone(), geometry: *geometry, qualities })
                 })
                 .collect::<Result<Vec<Coded>>>()
@@ -143,11 +140,7 @@ impl Trainee for SynthesisRun {
     }
 
     fn networks(&self) -> Vec<(String, Vec<Layer>)> {
-        Part::ALL.iter().map(|part| (part.name().to_string(), self.model.arch.layers(*part))).collect()
-    }
-
-    fn holds(&self, name: &str, _: Rounding) -> bool {
-        name != Part::Synthesis.name()
+        self.model.networks()
     }
 
     fn macs_per_pixel(&self) -> f64 {
@@ -171,7 +164,7 @@ impl Trainee for SynthesisRun {
             share.batch.qualities.iter().map(|q| (USUAL_ERROR / lambda(*q).sqrt()) as f32).collect();
         let loss = (&mse + Tensor::from_vec(usual, mse.shape(), &Device::Cpu)?)?.log()?.mean(0)?;
         let crops = share.batch.qualities.iter().zip(mse.to_vec1::<f32>()?).map(|(q, mse)| Crop {
-            position: (q.0 as f64 + f64::from(q.1)) / (ANCHORS - 1) as f64,
+            position: position(*q),
             numbers: vec![decibel(f64::from(mse).max(1e-3))],
         });
         Ok((loss, crops.collect()))

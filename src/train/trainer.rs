@@ -42,7 +42,7 @@ pub trait Trainee: Sync {
     /// The crops of one worker.
     type Share: Send + Sync;
 
-    /// Whether a variable stays as it is.
+    /// Whether a variable stays as it is; one that the loss does not depend on does anyway.
     fn holds(&self, _name: &str, _rounding: Rounding) -> bool {
         false
     }
@@ -97,19 +97,20 @@ fn prepare(args: &TrainArgs, stop: &AtomicBool) -> Result<()> {
     }
     std::fs::create_dir_all(&args.run)
         .with_context(|| format!("cannot make the folder {}", args.run.display()))?;
+    // In whatever is no codec there is nothing to round.
+    let never_hard = TrainArgs { hard_from: 1.0, ..args.clone() };
     match args.task {
         Purpose::Codec => {
             let (run, checkpoint) = CodecRun::open(args)?;
             fit(&run, checkpoint, args, stop)
         }
-        // In the others there is nothing to round.
         Purpose::Synthesis => {
             let (run, checkpoint) = SynthesisRun::open(args)?;
-            fit(&run, checkpoint, &TrainArgs { hard_from: 1.0, ..args.clone() }, stop)
+            fit(&run, checkpoint, &never_hard, stop)
         }
         Purpose::Denoise | Purpose::Upscale => {
             let (run, checkpoint) = RestorationRun::open(args)?;
-            fit(&run, checkpoint, &TrainArgs { hard_from: 1.0, ..args.clone() }, stop)
+            fit(&run, checkpoint, &never_hard, stop)
         }
     }
 }
