@@ -66,7 +66,7 @@ fn quality_index(model: &PreparedModel, quality: f32) -> Result<QualityIndex> {
         .ok_or_else(|| Error::Parameter(format!("quality {quality} is not from 0 to {MAX_QUALITY}")))
 }
 
-fn unzip(tiles: Vec<WrittenTile>) -> (Vec<Vec<u8>>, Vec<crc32fast::Hasher>) {
+pub(super) fn unzip(tiles: Vec<WrittenTile>) -> (Vec<Vec<u8>>, Vec<crc32fast::Hasher>) {
     tiles.into_iter().map(|tile| (tile.stream, tile.checksum)).unzip()
 }
 
@@ -93,44 +93,12 @@ pub(super) fn encode_tiles(
         let Some(scene) = &scene else {
             return latents::write(model, quantiser, Wish { y, z, weights: None }, None);
         };
-        let Refined { y, weights, filter } = scene.refine(index, y.clone(), z, effort)?;
-        let wish = Wish { y: &y, z, weights: weights.as_deref() };
+        let Refined { y, z, weights, filter } = scene.refine(index, y, z, effort)?;
+        let wish = Wish { y: &y, z: &z, weights: weights.as_ref() };
         // Of several tiles nobody knows whether another one has a filter.
         let filtered = may_filter && (filter.is_some() || grid.count() > 1);
         latents::write(model, quantiser, wish, filtered.then_some(filter.as_ref()))
     })
-}
-
-/// A picture as the nearest symbols, which `encode` weighs against their bits: for
-/// comparisons with networks that only round. Alpha is left out.
-#[cfg(feature = "train")]
-pub(crate) fn encode_nearest(
-    picture: &DynamicImage,
-    model: &PreparedModel,
-    quality: QualityIndex,
-) -> Result<Vec<u8>> {
-    let Analysed { grid, quantiser, tiles, .. } = Analysed::new(picture, model, quality)?;
-    let tiles = for_each_tile(grid.count(), |index| {
-        let (y, z) = &tiles[index];
-        let weights = vec![1e6; y.data.len()];
-        latents::write(model, &quantiser, Wish { y, z, weights: Some(&weights) }, None)
-    })?;
-    let (streams, checksums) = unzip(tiles);
-    let (width, height) = (picture.width(), picture.height());
-    let colour = pixels::colour(picture)?;
-    let header = Header { width, height, colour, alpha: false, filtered: false, quality, model: model.id() };
-    container::write(&header, &streams, &checksums, None, &Default::default())
-}
-
-/// The latents of a picture as a decoder will see them at effort 0: what a synthesis
-/// transform is trained on.
-#[cfg(feature = "train")]
-pub(crate) fn coded_latents(
-    picture: &DynamicImage,
-    model: &PreparedModel,
-    quality: QualityIndex,
-) -> Result<Tensor> {
-    Analysed::new(picture, model, quality)?.quantise(model)
 }
 
 /// A picture's latents before they are quantised.
@@ -161,10 +129,10 @@ impl<'a> Analysed<'a> {
     }
 
     /// The latents as a decoder will see them at effort 0.
-    fn quantise(&self, model: &PreparedModel) -> Result<Tensor> {
+    pub fn quantise(&self, model: &PreparedModel) -> Result<Tensor> {
         let parts = for_each_tile(self.grid.count(), |index| {
             let (y, z) = &self.tiles[index];
-            Ok(latents::quantise(model, &self.quantiser, Wish { y, z, weights: None })?.0)
+            Ok(latents::quantise(model, &self.quantiser, Wish { y, z, weights: None })?.y_hat)
         })?;
         let mut y_hat = Tensor::new(self.grid.height, self.grid.width, model.model().arch.latents);
         for (index, part) in parts.iter().enumerate() {
@@ -175,7 +143,10 @@ impl<'a> Analysed<'a> {
 }
 
 /// The results of `f` for all tiles, in order; a single one is made right here.
-fn for_each_tile<T: Send>(count: usize, f: impl Fn(usize) -> Result<T> + Sync + Send) -> Result<Vec<T>> {
+pub(super) fn for_each_tile<T: Send>(
+    count: usize,
+    f: impl Fn(usize) -> Result<T> + Sync + Send,
+) -> Result<Vec<T>> {
     match count {
         1 => Ok(vec![f(0)?]),
         _ => (0..count).into_par_iter().map(f).collect(),

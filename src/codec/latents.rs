@@ -29,12 +29,14 @@ pub(super) struct Quantiser {
     pub(super) trellis: Trellis,
     /// Of the even latent channels and of the odd ones, see [`bin_start`].
     bin_starts: [Vec<i16>; 2],
-    hyper_latents: Vec<HyperChannel>,
+    pub(super) hyper_latents: Vec<HyperChannel>,
 }
 
-struct HyperChannel {
-    step: Step,
-    bin: u8,
+/// How one channel of the hyper-latents is coded.
+pub(super) struct HyperChannel {
+    pub step: Step,
+    /// 0 where nothing is coded.
+    pub bin: u8,
 }
 
 impl Quantiser {
@@ -66,7 +68,7 @@ impl Quantiser {
 /// quantiser that is at its optimum is worth 6 / ln 2 bits, squared; half of the 1.4 times
 /// as wide ones of two quantisers, 4.2. A little more is better at effort 0, as the
 /// analysis transform has weighed the bits before.
-const WEIGHT: f32 = 5.0;
+pub(super) const WEIGHT: f32 = 5.0;
 /// What is added to distances of a half step or more, and in proportion to smaller
 /// ones: the analysis transform draws latents towards their means, for rounding.
 const REACH: f32 = 0.12;
@@ -273,9 +275,16 @@ pub(super) fn hyper_latents(model: &PreparedModel, quantiser: &Quantiser, y: &Te
 pub(super) struct Wish<'a> {
     pub y: &'a Tensor,
     pub z: &'a Tensor,
-    /// Bits that an error of one half step, squared, may cost, for each latent; without
-    /// them a guess that is good for most.
-    pub weights: Option<&'a [f32]>,
+    /// Without them a guess that is good for most, and the nearest hyper-latents.
+    pub weights: Option<&'a Weights>,
+}
+
+/// What errors may cost.
+pub(super) struct Weights {
+    /// Bits for one half step, squared, of each latent.
+    pub y: Vec<f32>,
+    /// Bits for one step, squared, of each hyper-latent.
+    pub z: Vec<f32>,
 }
 
 /// Codes a tile, after what is said of its filter.
@@ -312,28 +321,50 @@ pub(super) struct Coded {
     pub symbol: i16,
 }
 
-/// What [`write`] would code for every latent, and the latents as a decoder will
-/// see them.
-pub(super) fn quantise(
-    model: &PreparedModel,
-    quantiser: &Quantiser,
-    wish: Wish<'_>,
-) -> Result<(Tensor, Vec<Coded>)> {
-    let mut choosing = Choosing::new(model, quantiser, wish, vec![Coded::default(); wish.y.data.len()]);
+/// What [`write`] would code.
+pub(super) struct Quantised {
+    /// The latents as a decoder will see them.
+    pub y_hat: Tensor,
+    /// How they are coded.
+    pub coded: Vec<Coded>,
+    /// The hyper-latents as a decoder will see them.
+    pub z_hat: Tensor,
+    /// How they are coded.
+    pub hyper_coded: Vec<Coded>,
+}
+
+impl Quantised {
+    /// The bits of all symbols.
+    pub fn bits(&self, costs: &Costs) -> f64 {
+        let all = self.coded.iter().chain(&self.hyper_coded);
+        all.map(|coded| f64::from(costs.bits(coded.bin, coded.symbol))).sum()
+    }
+}
+
+/// Quantises a tile.
+pub(super) fn quantise(model: &PreparedModel, quantiser: &Quantiser, wish: Wish<'_>) -> Result<Quantised> {
+    let list = |values: &Tensor| vec![Coded::default(); values.data.len()];
+    let mut choosing = Choosing::new(model, quantiser, wish, [list(wish.y), list(wish.z)]);
     let y_hat = walk(model, quantiser, wish.y.height, wish.y.width, &mut choosing)?;
-    Ok((y_hat, choosing.sink))
+    let [coded, hyper_coded] = choosing.sink;
+    let mut z_hat = wish.z.clone();
+    let channels = quantiser.hyper_latents.iter().cycle();
+    for ((z, coded), channel) in z_hat.data.iter_mut().zip(&hyper_coded).zip(channels) {
+        *z = saturate(channel.step.dequantize(coded.symbol.into()));
+    }
+    Ok(Quantised { y_hat, coded, z_hat, hyper_coded })
 }
 
 /// Takes rounded symbols.
 trait Sink {
-    fn hyper_latent(&mut self, bin: u8, symbol: i16);
+    fn hyper_latent(&mut self, index: usize, coded: Coded);
     fn latent(&mut self, index: usize, coded: Coded);
 }
 
 impl Sink for LatentWriter<'_> {
     #[inline]
-    fn hyper_latent(&mut self, bin: u8, symbol: i16) {
-        self.write(bin, symbol);
+    fn hyper_latent(&mut self, _: usize, coded: Coded) {
+        self.write(coded.bin, coded.symbol);
     }
 
     #[inline]
@@ -342,12 +373,15 @@ impl Sink for LatentWriter<'_> {
     }
 }
 
-impl Sink for Vec<Coded> {
-    fn hyper_latent(&mut self, _: u8, _: i16) {}
+/// Of the latents and of the hyper-latents.
+impl Sink for [Vec<Coded>; 2] {
+    fn hyper_latent(&mut self, index: usize, coded: Coded) {
+        self[1][index] = coded;
+    }
 
     #[inline]
     fn latent(&mut self, index: usize, coded: Coded) {
-        self[index] = coded;
+        self[0][index] = coded;
     }
 }
 
@@ -375,8 +409,15 @@ impl<'a, S> Choosing<'a, S> {
 impl<S: Sink> Symbols for Choosing<'_, S> {
     #[inline]
     fn hyper_latent(&mut self, index: usize, step: Step, bin: u8) -> i16 {
-        let symbol = if bin == 0 { 0 } else { nearest(step.quotient_q8(self.wish.z.data[index].into())) };
-        self.sink.hyper_latent(bin, symbol);
+        let z = self.wish.z.data[index];
+        let symbol = match self.wish.weights {
+            _ if bin == 0 => 0,
+            None => nearest(step.quotient_q8(z.into())),
+            Some(weights) => {
+                trellis::cheapest(bin, f32::from(z) / step.to_f32(), weights.z[index], self.costs)
+            }
+        };
+        self.sink.hyper_latent(index, Coded { bin, mean: 0, symbol });
         symbol
     }
 
@@ -385,7 +426,7 @@ impl<S: Sink> Symbols for Choosing<'_, S> {
         let value = i32::from(self.wish.y.data[index]) - i32::from(mean);
         let distance = value as f32 * self.scales[(index as u32 % self.scales.len() as u32) as usize];
         let (distance, weight) = match self.wish.weights {
-            Some(weights) => (distance, weights[index]),
+            Some(weights) => (distance, weights.y[index]),
             None => (reach(distance), WEIGHT),
         };
         self.wanted.push(Wanted { index: index as u32, mean, bin, distance, weight });

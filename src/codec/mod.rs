@@ -17,18 +17,19 @@ mod latents;
 mod map;
 mod options;
 mod pixels;
+mod prediction;
 mod prepared;
 mod reading;
 mod refine;
 mod synthesis;
 mod tensors;
+#[cfg(feature = "train")]
+pub(crate) mod training;
 mod trellis;
 mod view;
 
 pub use decode::{Info, decode, metadata, probe};
 pub use encode::encode;
-#[cfg(feature = "train")]
-pub(crate) use encode::{coded_latents, encode_nearest};
 #[cfg(feature = "train")]
 pub(crate) use map::symbols;
 pub use map::{BitMap, bit_map};

@@ -16,8 +16,8 @@ pub struct PreparedModel {
     model: Model,
     level: Level,
     networks: [OnceLock<Network>; 6],
-    /// Of the synthesis transform, for encoders that take their time.
-    gradient: OnceLock<Gradient>,
+    /// For encoders that take their time.
+    gradients: [OnceLock<Gradient>; 6],
     /// For encoders.
     costs: OnceLock<Costs>,
 }
@@ -37,7 +37,7 @@ impl PreparedModel {
             model,
             level,
             networks: Default::default(),
-            gradient: OnceLock::new(),
+            gradients: Default::default(),
             costs: OnceLock::new(),
         })
     }
@@ -73,13 +73,14 @@ impl PreparedModel {
         self.costs.get_or_init(|| Costs::new(&self.model.tables))
     }
 
-    /// The synthesis transform, to be run in both directions.
-    pub(super) fn gradient(&self) -> Result<&Gradient> {
-        if let Some(gradient) = self.gradient.get() {
+    /// One of the networks, to be run in both directions.
+    pub(super) fn gradient(&self, part: Part) -> Result<&Gradient> {
+        let cell = &self.gradients[part as usize];
+        if let Some(gradient) = cell.get() {
             return Ok(gradient);
         }
-        let gradient = Gradient::new(&self.model.networks[Part::Synthesis as usize], self.level)?;
-        Ok(self.gradient.get_or_init(|| gradient))
+        let gradient = Gradient::new(&self.model.networks[part as usize], self.level)?;
+        Ok(cell.get_or_init(|| gradient))
     }
 }
 

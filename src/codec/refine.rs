@@ -1,13 +1,15 @@
 //! A search for better symbols: what `--effort` buys.
 //!
-//! The analysis transform guesses latents that are good for pictures in
-//! general. For the picture at hand, the synthesis transform run backwards tells
-//! what each latent does to it: with the gradient g of half the squared error at the
-//! latents a decoder would see, and its curvature h, the error would be least at
-//! `y_hat - g / h`. Latents walk part of the way there in each pass, less and less, so
-//! that they see an average of what rounding does to their neighbours. Where they
-//! are, `super::trellis` finds the symbols that are cheapest in bits and in errors
-//! that count lambda h; the best symbols of all passes are kept.
+//! The analysis and the hyper-analysis transform guess latents that are good for pictures
+//! in general. For the picture at hand, the networks run backwards tell what each latent
+//! does to it: the synthesis transform what it does to the squared error, the context
+//! network and the hyper-synthesis transform what it does to the bits of the latents that
+//! it predicts (`super::prediction`). With the gradient g of half the cost, bits plus
+//! lambda times the squared error, at the latents a decoder would see, and its curvature h,
+//! the cost would be least at `y_hat - g / h`. Latents and hyper-latents walk part of the
+//! way there in each pass, less and less, so that they see an average of what rounding does
+//! to their neighbours. Where they are, `super::trellis` finds the symbols that are cheapest
+//! in bits and in errors that count h; the best symbols of all passes are kept.
 //!
 //! Errors are those that the filter (`super::filter`) leaves, which is fitted before the
 //! first pass, on the way and at the end.
@@ -20,8 +22,9 @@ use std::ops::Range;
 
 use super::filter::{Filter, Filtering};
 use super::filter_fit::Fit;
-use super::latents::{self, Coded, Quantiser, Wish, reach, saturate};
+use super::latents::{self, Quantised, Quantiser, Weights, Wish, reach, saturate};
 use super::pixels::SYNTHESIS_OUTPUT_BITS;
+use super::prediction::Predictions;
 use super::prepared::PreparedModel;
 use super::tensors;
 use crate::error::Result;
@@ -41,9 +44,11 @@ const HALO: usize = 4;
 const RATE: f32 = 0.3;
 /// How often the filter is fitted anew.
 const FITS: usize = 5;
-/// The least bits that an error of one half step, squared, is held to be worth: a
-/// curvature says nothing about what latents do together.
+/// The least bits that an error of one half step of a latent, squared, is held to be worth:
+/// a curvature says nothing about what latents do together.
 const MIN_WEIGHT: f32 = 3.2;
+/// The same for a step of a hyper-latent.
+const MIN_HYPER_WEIGHT: f32 = 4.0;
 /// Positions on each side over which the measured curvature is averaged.
 const NEARBY: usize = 2;
 /// The magnitude of the probe that measures curvature.
@@ -67,16 +72,18 @@ pub(super) struct Scene<'a> {
 pub(super) struct Refined {
     /// What the latents should be.
     pub y: Tensor,
+    /// What the hyper-latents should be.
+    pub z: Tensor,
     /// What their errors weigh; no weights where nothing better was found than what is
-    /// made of `y` without.
-    pub weights: Option<Vec<f32>>,
+    /// made of `y` and `z` without.
+    pub weights: Option<Weights>,
     /// What the pixels go through.
     pub filter: Option<Filter>,
 }
 
 /// What comes of some symbols.
 struct Look {
-    coded: Vec<Coded>,
+    quantised: Quantised,
     /// The synthesis output, which no filter has corrected.
     output: Tensor,
     /// The output that the filter has corrected, less what is wanted.
@@ -88,30 +95,35 @@ struct Look {
 
 impl Scene<'_> {
     /// What to code of a tile after the passes of an effort.
-    pub fn refine(&self, index: usize, y: Tensor, z: &Tensor, effort: u8) -> Result<Refined> {
+    pub fn refine(&self, index: usize, y: &Tensor, z: &Tensor, effort: u8) -> Result<Refined> {
         let passes = PASSES[usize::from(effort.min(MAX_EFFORT))];
         let mut patch = Patch::new(self, &self.grid.tile(index));
-        let look = patch.look(self, Wish { y: &y, z, weights: None })?;
-        let widths: Vec<f32> = self.quantiser.half_steps.iter().map(|step| step.to_f32()).collect();
-        let widths = || widths.iter().cycle();
+        let look = patch.look(self, Wish { y, z, weights: None })?;
+        let coded = &look.quantised.coded;
         let lambda = self.lambda();
-        let mut weights = patch.curvature(self, &look.tape)?;
-        for (weight, width) in weights.iter_mut().zip(widths()) {
-            *weight = (lambda * *weight * width * width).max(MIN_WEIGHT);
+        let bends = Predictions::new(self.model, self.quantiser, &look.quantised)?.bends()?;
+        let curvature = patch.curvature(self, &look.tape)?;
+        let bend = curvature.iter().zip(bends.y).map(|(curvature, bend)| lambda * curvature + bend);
+        let half_steps = self.quantiser.half_steps.iter().map(|step| step.to_f32());
+        let mut y_walk = Walk::new(y, half_steps, bend, MIN_WEIGHT);
+        let steps = self.quantiser.hyper_latents.iter().map(|channel| channel.step.to_f32());
+        let mut z_walk = Walk::new(z, steps, bends.z.into_iter(), MIN_HYPER_WEIGHT);
+        // What the analysis transform means.
+        for ((place, coded), width) in y_walk.places.iter_mut().zip(coded).zip(y_walk.widths.iter().cycle()) {
+            if coded.bin != 0 {
+                let mean = f32::from(coded.mean);
+                *place = mean + width * reach((*place - mean) / width);
+            }
         }
+
+        let weights = Weights { y: y_walk.weights.clone(), z: z_walk.weights.clone() };
         let mut best = None;
         let mut least = look.objective - patch.fit(self, &look.output);
-        let start = |(&y, (coded, width)): (&i16, (&Coded, &f32))| match coded.bin {
-            0 => f32::from(y),
-            _ => f32::from(coded.mean) + width * reach((f32::from(y) - f32::from(coded.mean)) / width),
-        };
-        let mut places: Vec<f32> = y.data.iter().zip(look.coded.iter().zip(widths())).map(start).collect();
-        let mut wanted = y.clone();
-        set(&mut wanted, &places);
         for pass in 0..passes {
-            let look = patch.look(self, Wish { y: &wanted, z, weights: Some(&weights) })?;
+            let wanted = [&y_walk, &z_walk].map(Walk::rounded);
+            let look = patch.look(self, Wish { y: &wanted[0], z: &wanted[1], weights: Some(&weights) })?;
             if look.objective < least {
-                (least, best) = (look.objective, Some(wanted.clone()));
+                (least, best) = (look.objective, Some(wanted));
             }
             if pass + 1 == passes {
                 break;
@@ -119,25 +131,21 @@ impl Scene<'_> {
             if (pass + 1).is_multiple_of(passes.div_ceil(FITS)) {
                 patch.fit(self, &look.output);
             }
-            let gradient = patch.gradient(self, &look)?;
-            let y_hat = tensors::crop(&patch.y_hat, &patch.inner);
             let rate = RATE * (passes - pass) as f32 / passes as f32;
-            let slopes = gradient.iter().zip(&weights).zip(widths());
-            for ((place, &y_hat), ((gradient, weight), width)) in
-                places.iter_mut().zip(&y_hat.data).zip(slopes)
-            {
-                let ideal = f32::from(y_hat) - gradient * (lambda * width * width / weight);
-                *place += rate * (ideal - *place);
-            }
-            set(&mut wanted, &places);
+            let slopes = Predictions::new(self.model, self.quantiser, &look.quantised)?.slopes()?;
+            let gradient = patch.gradient(self, &look)?;
+            let slope =
+                gradient.iter().zip(slopes.y).map(|(gradient, slope)| lambda * gradient + 0.5 * slope);
+            y_walk.step(&look.quantised.y_hat, slope, rate);
+            z_walk.step(&look.quantised.z_hat, slopes.z.iter().map(|slope| 0.5 * slope), rate);
         }
-        let (y, weights) = match best {
+        let ([y, z], weights) = match best {
             Some(wanted) => (wanted, Some(weights)),
-            None => (y, None),
+            None => ([y.clone(), z.clone()], None),
         };
-        let look = patch.look(self, Wish { y: &y, z, weights: weights.as_deref() })?;
+        let look = patch.look(self, Wish { y: &y, z: &z, weights: weights.as_ref() })?;
         patch.fit(self, &look.output);
-        Ok(Refined { y, weights, filter: patch.filter })
+        Ok(Refined { y, z, weights, filter: patch.filter })
     }
 
     /// Lambda for squared errors of the synthesis output: for those of samples,
@@ -148,10 +156,54 @@ impl Scene<'_> {
     }
 }
 
-/// Rounds places to latents.
-fn set(latents: &mut Tensor, places: &[f32]) {
-    for (latent, place) in latents.data.iter_mut().zip(places) {
-        *latent = saturate(place.round_ties_even() as i32);
+/// Values on their way to where the cost is least.
+struct Walk {
+    size: [usize; 3],
+    places: Vec<f32>,
+    /// Of each channel, what errors are counted in.
+    widths: Vec<f32>,
+    /// Bits that an error of one width, squared, may cost.
+    weights: Vec<f32>,
+}
+
+impl Walk {
+    /// From `start` on, where half the curvature of the cost is `bend`.
+    fn new(
+        start: &Tensor,
+        widths: impl Iterator<Item = f32>,
+        bend: impl Iterator<Item = f32>,
+        least: f32,
+    ) -> Walk {
+        let widths: Vec<f32> = widths.collect();
+        let weights = bend.zip(widths.iter().cycle()).map(|(bend, width)| (bend * width * width).max(least));
+        Walk {
+            size: [start.height, start.width, start.channels],
+            places: start.data.iter().map(|&value| f32::from(value)).collect(),
+            weights: weights.collect(),
+            widths,
+        }
+    }
+
+    /// The places as whole numbers.
+    fn rounded(&self) -> Tensor {
+        let [height, width, channels] = self.size;
+        let mut values = Tensor::new(height, width, channels);
+        for (value, place) in values.data.iter_mut().zip(&self.places) {
+            *value = saturate(place.round_ties_even() as i32);
+        }
+        values
+    }
+
+    /// Goes `rate` of the way to where the cost would be least, by half its slope at what a
+    /// decoder sees.
+    fn step(&mut self, seen: &Tensor, half_slope: impl Iterator<Item = f32>, rate: f32) {
+        let scales = self.weights.iter().zip(self.widths.iter().cycle());
+        for (((place, &seen), half_slope), (weight, width)) in
+            self.places.iter_mut().zip(&seen.data).zip(half_slope).zip(scales)
+        {
+            let ideal = f32::from(seen) - half_slope * (width * width / weight);
+            *place += rate * (ideal - *place);
+        }
     }
 }
 
@@ -197,7 +249,7 @@ impl Patch {
     /// synthesis transform's derivative, from one random vector of signs
     /// (Hutchinson 1990) and averaged over the positions nearby.
     fn curvature(&self, scene: &Scene<'_>, tape: &Tape) -> Result<Vec<f32>> {
-        let gradient = scene.model.gradient()?;
+        let gradient = scene.model.gradient(Part::Synthesis)?;
         let mut probe = Tensor::new(self.wanted.height, self.wanted.width, PIXEL_CHANNELS);
         for (i, v) in probe.data.iter_mut().enumerate() {
             *v = if hash(0x9e37_79b9, i as u32) & 1 == 0 { PROBE } else { -PROBE };
@@ -224,9 +276,9 @@ impl Patch {
 
     /// Codes the tile and measures what comes of it.
     fn look(&mut self, scene: &Scene<'_>, wish: Wish<'_>) -> Result<Look> {
-        let (y_hat, coded) = latents::quantise(scene.model, scene.quantiser, wish)?;
-        tensors::paste(&mut self.y_hat, &self.inner, &y_hat);
-        let gradient = scene.model.gradient()?;
+        let quantised = latents::quantise(scene.model, scene.quantiser, wish)?;
+        tensors::paste(&mut self.y_hat, &self.inner, &quantised.y_hat);
+        let gradient = scene.model.gradient(Part::Synthesis)?;
         let (output, tape) = gradient.forward(&self.y_hat, scene.quantiser.quality);
         let mut errors = output.clone();
         if let Some(filter) = &self.filter {
@@ -235,10 +287,10 @@ impl Patch {
         self.errors(&mut errors);
         let squares: u64 = errors.data.iter().map(|&e| u64::from(e.unsigned_abs()).pow(2)).sum();
         let costs = scene.model.costs();
-        let bits: f64 = coded.iter().map(|c| f64::from(costs.bits(c.bin, c.symbol))).sum();
+        let bits = quantised.bits(costs);
         let filter = self.filter.as_ref().map_or(0.0, |filter| filter.bits(costs));
         let objective = bits + filter + f64::from(scene.lambda()) * squares as f64;
-        Ok(Look { coded, output, errors, tape, objective })
+        Ok(Look { quantised, output, errors, tape, objective })
     }
 
     /// Fits the filter to an output, where one is worth its bits. Returns the bits it is
@@ -274,7 +326,7 @@ impl Patch {
 
     /// Half the derivative of the squared error with respect to each latent.
     fn gradient(&self, scene: &Scene<'_>, look: &Look) -> Result<Vec<f32>> {
-        let gradient = scene.model.gradient()?;
+        let gradient = scene.model.gradient(Part::Synthesis)?;
         let mut errors = look.errors.clone();
         if let Some(filter) = &self.filter {
             filter.adjoint().correct(scene.model.network(Part::Synthesis)?, &mut errors);
@@ -305,12 +357,12 @@ impl Patch {
 }
 
 /// `2^k`, exactly.
-fn power(k: i32) -> f32 {
+pub(super) fn power(k: i32) -> f32 {
     f32::from_bits(((127 + k) as u32) << 23)
 }
 
 /// The finaliser of MurmurHash3 over two numbers.
-fn hash(seed: u32, index: u32) -> u32 {
+pub(super) fn hash(seed: u32, index: u32) -> u32 {
     let mut h = seed.wrapping_mul(0x85eb_ca77) ^ index.wrapping_mul(0x9e37_79b1);
     h ^= h >> 16;
     h = h.wrapping_mul(0x85eb_ca6b);

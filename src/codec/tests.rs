@@ -9,7 +9,7 @@ use super::synthesis::{Mosaic, synthesise};
 use super::view::View;
 use super::*;
 use crate::model::{Model, ModelId, registry};
-use crate::nn::Level;
+use crate::nn::{Level, Tensor};
 use crate::tile::TileGrid;
 
 #[path = "../../tests/support/synthetic.rs"]
@@ -19,6 +19,19 @@ const ID: ModelId = ModelId(*b"tiny");
 
 fn tiny() -> Model {
     synthetic::dependent(synthetic::TINY)
+}
+
+/// A small model, ready to run.
+pub(super) fn prepared() -> Arc<PreparedModel> {
+    PreparedModel::new(tiny(), ID)
+}
+
+/// Values up to a magnitude.
+pub(super) fn random(seed: u64, [height, width, channels]: [usize; 3], magnitude: i32) -> Tensor {
+    let mut random = synthetic::Random(seed);
+    let mut tensor = Tensor::new(height, width, channels);
+    tensor.data.iter_mut().for_each(|v| *v = random.within(magnitude) as i16);
+    tensor
 }
 
 fn options(model: &Arc<PreparedModel>, quality: f32) -> (EncodeOptions, DecodeOptions) {

@@ -90,6 +90,19 @@ pub(super) fn scalar(wanted: &[Wanted], costs: &Costs) -> Vec<Coded> {
         .collect()
 }
 
+/// The best symbol for a value in steps: of the two next to it the one that costs less in
+/// bits and in errors, of which one step, squared, costs `weight`.
+pub(super) fn cheapest(bin: u8, value: f32, weight: f32, costs: &Costs) -> i16 {
+    let value = value.clamp(-30_000.0, 30_000.0);
+    let below = value.floor();
+    let cost = |symbol: f32| {
+        let error = value - symbol;
+        costs.bits(bin, symbol as i16) + weight * error * error
+    };
+    let above = below + 1.0;
+    (if cost(above) < cost(below) { above } else { below }) as i16
+}
+
 /// The best path through the trellis: symbols under the bins of their quantisers.
 pub(super) fn dependent(wanted: &[Wanted], costs: &Costs) -> Vec<Coded> {
     let mut paths = [[f32::INFINITY; LANES]; STATES / LANES];

@@ -24,7 +24,7 @@ use std::num::NonZeroU16;
 
 pub use costs::Costs;
 pub use reader::LatentReader;
-pub use tables::{BINS, BinTable, ScaleTables, bin_start, scale_bin};
+pub use tables::{BINS, BINS_PER_OCTAVE, BinTable, ScaleTables, bin_start, scale_bin};
 
 /// Probabilities are multiples of `2^-PRECISION`.
 pub const PRECISION: usize = 16;

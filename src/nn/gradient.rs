@@ -64,10 +64,12 @@ impl Gradient {
     /// Prepares a network. Errors are those of [`Network::new`].
     pub fn new(network: &IntegerNetwork, level: Level) -> Result<Gradient> {
         let mut reverser = Reverser { params: network.params.iter(), level };
-        let outputs = network.layers.iter().rev().find_map(|layer| match *layer {
+        let outputs = network.layers.iter().fold(None, |channels, layer| match *layer {
             Layer::Pointwise { outputs, .. } => Some(outputs),
             Layer::Depthwise { channels } | Layer::Gate { channels } => Some(channels),
-            _ => None,
+            Layer::Shuffle => channels.map(|channels| channels / 4),
+            Layer::Unshuffle => channels.map(|channels| channels * 4),
+            Layer::LeakyRelu | Layer::Residual(_) => channels,
         });
         let outputs = outputs.ok_or_else(|| Error::Model("a network without weights".into()))?;
         let (nodes, exponents) = reverser.list(&network.layers, vec![0; outputs], None)?;

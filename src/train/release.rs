@@ -18,7 +18,8 @@ use super::model::{Batch, CodecModel, anchored, image_of_rows};
 use super::quantize::Rounding;
 use super::requantise::dependent;
 use super::{export, validate};
-use crate::codec::{DecodeOptions, PreparedModel, decode, encode_nearest};
+use crate::codec::training::encode_nearest;
+use crate::codec::{DecodeOptions, PreparedModel, decode};
 use crate::eval::psnr;
 use crate::model::{Arch, MAX_QUALITY, Model, ModelId, Part, QualityIndex};
 

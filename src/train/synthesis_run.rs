@@ -19,9 +19,11 @@ use super::import::{import, read_model, y_bits};
 use super::kernels::{Geometry, Precision};
 use super::model::{Batch, CodecModel, anchored, image_of_rows, lambda, position};
 use super::quantize::Rounding;
+use super::shrink::shrink;
 use super::trainer::{Crop, Trainee};
 use super::{klt, validate};
-use crate::codec::{PreparedModel, coded_latents};
+use crate::codec::PreparedModel;
+use crate::codec::training::coded_latents;
 use crate::eval::decibel;
 use crate::model::quality::STEPS;
 use crate::model::{Arch, Layer, Part, QualityIndex};
@@ -90,8 +92,10 @@ impl SynthesisRun {
                 bail!("{} holds a run of another architecture: {:?}", args.run.display(), old.arch)
             }
             None => {
-                let crops = (0..32).map(|i| data.batch(args.seed ^ 0x5eed, i, 8, args.crop)).collect();
-                grow(import(&codec)?, &model, &klt::sample(crops))?
+                let crops =
+                    (0..32).map(|i| data.batch(args.seed ^ 0x5eed, i, 8, args.crop)).collect::<Vec<_>>();
+                let start = narrowed(import(&codec)?, &arch, &crops)?;
+                grow(start, &model, &klt::sample(crops))?
             }
         };
         model.precision = Precision::fastest();
@@ -118,6 +122,24 @@ impl SynthesisRun {
         let TrainArgs { batch, crop, workers, seed, .. } = *args;
         Ok((SynthesisRun { model, coder, data, val, batch, crop, workers, seed }, checkpoint))
     }
+}
+
+/// The synthesis transform cut down to what `arch` has less of; everything else stays.
+fn narrowed(mut start: Checkpoint, arch: &Arch, sample: &[Batch]) -> Result<Checkpoint> {
+    let old = &start.arch;
+    let smaller = Arch {
+        synthesis_channels: old.synthesis_channels.min(arch.synthesis_channels),
+        synthesis_blocks: old.synthesis_blocks.min(arch.synthesis_blocks),
+        synthesis_inner: old.synthesis_inner.min(arch.synthesis_inner),
+        ..old.clone()
+    };
+    if smaller != *old {
+        let cut = shrink(&start, &smaller, sample)?;
+        let part = Part::Synthesis.name().to_string();
+        start.weights.insert(part.clone(), cut.weights[&part].clone());
+        start = Checkpoint::start(smaller, start.weights);
+    }
+    Ok(start)
 }
 
 /// The mean squared error of each crop.
