@@ -41,14 +41,14 @@ pub(super) const MAX_EFFORT: u8 = PASSES.len() as u8 - 1;
 const HALO: usize = 4;
 /// The part of the way to where the error would be least that a latent goes in the first
 /// pass.
-const RATE: f32 = 0.3;
+const RATE: f32 = 0.4;
 /// How often the filter is fitted anew.
 const FITS: usize = 5;
 /// The least bits that an error of one half step of a latent, squared, is held to be worth:
 /// a curvature says nothing about what latents do together.
-const MIN_WEIGHT: f32 = 3.2;
+const MIN_WEIGHT: f32 = 3.7;
 /// The same for a step of a hyper-latent.
-const MIN_HYPER_WEIGHT: f32 = 4.0;
+const MIN_HYPER_WEIGHT: f32 = 5.0;
 /// Positions on each side over which the measured curvature is averaged.
 const NEARBY: usize = 2;
 /// The magnitude of the probe that measures curvature.
