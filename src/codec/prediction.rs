@@ -43,7 +43,7 @@ pub(super) struct Slopes {
 
 /// The change of a symbol's bits with its mean, in half steps, and with an octave of its
 /// scale. The first as it is on average near the mean: by one symbol more and one less.
-pub(super) fn own_slopes(costs: &Costs, coded: Coded) -> (f32, f32) {
+fn own_slopes(costs: &Costs, coded: Coded) -> (f32, f32) {
     let (quantiser, base) = (coded.bin / BINS as u8, coded.bin % BINS as u8);
     if base == 0 {
         return (0.0, 0.0);

@@ -13,8 +13,6 @@ pub enum Purpose {
     Codec,
     /// The synthesis transform alone of the codec --from, for the latents that its files hold
     Synthesis,
-    /// The hyperprior and the context network alone of the codec --from, for the symbols of its files
-    Entropy,
     /// A denoiser
     Denoise,
     /// An enlarger, by --factor

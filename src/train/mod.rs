@@ -15,7 +15,6 @@ pub mod config;
 pub mod cut;
 pub mod dataset;
 pub mod degrade;
-pub mod entropy_run;
 pub mod export;
 pub mod fit;
 pub mod grow;

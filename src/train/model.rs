@@ -143,7 +143,7 @@ impl CodecModel {
         &self.vars[part.name()]
     }
 
-    pub(super) fn run(
+    fn run(
         &self,
         part: Part,
         input: &Tensor,
@@ -164,7 +164,7 @@ impl CodecModel {
     pub fn forward(&self, batch: &Batch, rounding: Rounding) -> Result<Outcome> {
         let trace = self.trace(batch, rounding)?;
         let (m, n) = (self.arch.latents, self.arch.hyper_latents);
-        let Grids { fine, grid, hyper } = grids(batch.geometry);
+        let Grids { fine, grid, hyper } = grids(batch);
         let mse = mean_squared_errors(&trace.decoded, &trace.x, fine)?;
         let pixels = (grid.positions() * LATENT_STRIDE * LATENT_STRIDE) as f64;
         let per_crop = |t: Tensor, g: Geometry| t.reshape((g.batch, g.positions()))?.sum(1);
@@ -185,7 +185,7 @@ impl CodecModel {
     /// The mean squared error of each crop, on the 0..255 scale, when it is decoded from
     /// `latents`, `(batch * positions at 1/16, M)`.
     pub fn synthesis_errors(&self, batch: &Batch, latents: &Tensor) -> Result<Tensor> {
-        let Grids { fine, grid, .. } = grids(batch.geometry);
+        let Grids { fine, grid, .. } = grids(batch);
         let x = Tensor::from_slice(&batch.pixels, (fine.rows(), PIXEL_CHANNELS), &Device::Cpu)?;
         let decoded = self.run(Part::Synthesis, latents, grid, &Arc::new(batch.qualities.clone()))?;
         mean_squared_errors(&decoded, &x, fine)
@@ -193,11 +193,11 @@ impl CodecModel {
 
     /// The tensors of a pass, in the order of the diagram in `model::arch`.
     fn trace(&self, batch: &Batch, rounding: Rounding) -> Result<Trace> {
-        let Grids { fine, grid, hyper } = grids(batch.geometry);
+        let Grids { fine, grid, hyper } = grids(batch);
         let qualities = Arc::new(batch.qualities.clone());
         let x = Tensor::from_slice(&batch.pixels, (fine.rows(), PIXEL_CHANNELS), &Device::Cpu)?;
         let blend = reference::blend(&qualities, &x)?;
-        let m = self.arch.latents;
+        let (m, n) = (self.arch.latents, self.arch.hyper_latents);
 
         let mut y = self.run(Part::Analysis, &x, fine, &qualities)?;
         let mut z = self.run(Part::HyperAnalysis, &y, grid, &qualities)?;
@@ -205,44 +205,35 @@ impl CodecModel {
             // Rounding lets no gradient through.
             (y, z) = (y.detach(), z.detach());
         }
-        let Quantized { coded: z_coded, features } = self.quantize_hyper(&z, hyper, &qualities, rounding)?;
+
+        let z_step = blend.matmul(self.vars[Z_STEP].as_tensor())?;
+        let z_scale = (blend.matmul(self.vars[Z_SCALE].as_tensor())? + &z_step)?;
+        let z_params = Tensor::cat(&[&z_scale.zeros_like()?, &z_scale], 1)?
+            .unsqueeze(1)?
+            .broadcast_as((fine.batch, hyper.positions(), 2 * n))?
+            .reshape((hyper.rows(), 2 * n))?;
+        let quantize = |geometry: Geometry, salt| Quantize {
+            positions: geometry.positions(),
+            rounding: rounding.reseeded(|seed| seed.wrapping_mul(3).wrapping_add(salt)),
+        };
+        let z_coded = quantize(hyper, 0).apply(&z, &z_params, &z_step)?;
+        let features = self.run(Part::HyperSynthesis, &z_coded.narrow(1, 0, n)?, hyper, &qualities)?;
 
         let step = blend.matmul(self.vars[Y_STEP].as_tensor())?;
         let prior = self.run(Part::Prior, &features, grid, &qualities)?;
         let halves = Checkerboard(grid);
         let known = Tensor::cat(&[&features, &halves.first_half(&y, &prior, &step)?], 1)?;
         let context = self.run(Part::Context, &known, grid, &qualities)?;
-        let y_coded = quantize(grid, rounding, 1).apply(&y, &halves.select(&prior, &context)?, &step)?;
+        let y_coded = quantize(grid, 1).apply(&y, &halves.select(&prior, &context)?, &step)?;
 
         let decoded = self.run(Part::Synthesis, &y_coded.narrow(1, 0, m)?, grid, &qualities)?;
         Ok(Trace { x, y, z_coded, features, prior, known, context, step, y_coded, decoded })
     }
 
-    /// Quantises hyper-latents, and runs the hyper-synthesis transform.
-    pub(super) fn quantize_hyper(
-        &self,
-        z: &Tensor,
-        hyper: Geometry,
-        qualities: &Arc<Vec<Anchored>>,
-        rounding: Rounding,
-    ) -> Result<Quantized> {
-        let n = self.arch.hyper_latents;
-        let blend = reference::blend(qualities, z)?;
-        let z_step = blend.matmul(self.vars[Z_STEP].as_tensor())?;
-        let z_scale = (blend.matmul(self.vars[Z_SCALE].as_tensor())? + &z_step)?;
-        let z_params = Tensor::cat(&[&z_scale.zeros_like()?, &z_scale], 1)?
-            .unsqueeze(1)?
-            .broadcast_as((hyper.batch, hyper.positions(), 2 * n))?
-            .reshape((hyper.rows(), 2 * n))?;
-        let coded = quantize(hyper, rounding, 0).apply(z, &z_params, &z_step)?;
-        let features = self.run(Part::HyperSynthesis, &coded.narrow(1, 0, n)?, hyper, qualities)?;
-        Ok(Quantized { coded, features })
-    }
-
     /// The scale bin and symbol of every latent of one picture.
     pub fn symbols(&self, batch: &Batch) -> Result<Vec<(usize, i32)>> {
         let t = self.trace(batch, Rounding::Hard)?;
-        let (grid, m) = (grids(batch.geometry).grid, self.arch.latents);
+        let (grid, m) = (grids(batch).grid, self.arch.latents);
         let (y, step) = (numbers(&t.y)?, numbers(&t.step)?);
         let (prior, context) = (numbers(&t.prior)?, numbers(&t.context)?);
         let mut symbols = Vec::with_capacity(y.len());
@@ -265,7 +256,7 @@ impl CodecModel {
     /// What each part reads when a picture is coded for real, in the order of
     /// [`Part::ALL`].
     pub fn part_inputs(&self, batch: &Batch) -> Result<PartInputs> {
-        let Grids { fine, grid, hyper } = grids(batch.geometry);
+        let Grids { fine, grid, hyper } = grids(batch);
         let t = self.trace(batch, Rounding::Hard)?;
         let (m, n) = (self.arch.latents, self.arch.hyper_latents);
         Ok([
@@ -316,32 +307,18 @@ struct Trace {
     decoded: Tensor,
 }
 
-/// Hyper-latents as a decoder has them.
-pub(super) struct Quantized {
-    /// With a column of bits.
-    pub coded: Tensor,
-    /// What the hyper-synthesis transform makes of them.
-    pub features: Tensor,
-}
-
-/// A quantiser with noise of its own.
-fn quantize(geometry: Geometry, rounding: Rounding, salt: u64) -> Quantize {
-    let rounding = rounding.reseeded(|seed| seed.wrapping_mul(3).wrapping_add(salt));
-    Quantize { positions: geometry.positions(), rounding }
-}
-
 /// The three resolutions of a batch.
-pub(super) struct Grids {
+struct Grids {
     /// 1/8.
-    pub fine: Geometry,
+    fine: Geometry,
     /// 1/16.
-    pub grid: Geometry,
+    grid: Geometry,
     /// 1/64.
-    pub hyper: Geometry,
+    hyper: Geometry,
 }
 
-/// The resolutions of a batch whose geometry at 1/8 is `fine`.
-pub(super) fn grids(fine: Geometry) -> Grids {
+fn grids(batch: &Batch) -> Grids {
+    let fine = batch.geometry;
     let grid = Geometry { height: fine.height / 2, width: fine.width / 2, ..fine };
     let hyper = Geometry { height: grid.height / HYPER_STRIDE, width: grid.width / HYPER_STRIDE, ..fine };
     Grids { fine, grid, hyper }

@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 use super::checkpoint::{Checkpoint, Numbers};
 use super::codec_run::CodecRun;
 use super::config::{Purpose, TrainArgs};
-use super::entropy_run::EntropyRun;
 use super::kernels::Precision;
 use super::model::numbers;
 use super::net::Layout;
@@ -107,10 +106,6 @@ fn prepare(args: &TrainArgs, stop: &AtomicBool) -> Result<()> {
         }
         Purpose::Synthesis => {
             let (run, checkpoint) = SynthesisRun::open(args)?;
-            fit(&run, checkpoint, &never_hard, stop)
-        }
-        Purpose::Entropy => {
-            let (run, checkpoint) = EntropyRun::open(args)?;
             fit(&run, checkpoint, &never_hard, stop)
         }
         Purpose::Denoise | Purpose::Upscale => {
