@@ -40,7 +40,7 @@ fn unsound_numbers_are_refused() {
     spoil(|model| model.arch.synthesis_blocks += 1);
     spoil(|model| model.arch.analysis_blocks = 0);
     spoil(|model| {
-        for params in &mut model.networks[0].params {
+        for params in &mut model.networks[0].as_mut().unwrap().params {
             if let SiteParams::Pointwise { shifts, .. } = params {
                 shifts[0] = 31;
             }
@@ -48,7 +48,7 @@ fn unsound_numbers_are_refused() {
     });
     for (limit, shift) in [(0, 3), (-5, 3), (5, 0), (5, 31)] {
         let mut model = tiny();
-        for params in &mut model.networks[0].params {
+        for params in &mut model.networks[0].as_mut().unwrap().params {
             if let SiteParams::Gate { limit: l, shift: s } = params {
                 (*l, *s) = (limit, shift);
             }

@@ -1,11 +1,12 @@
 //! Models made ready to run.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use crate::entropy::Costs;
 use crate::error::{Error, Result};
 use crate::model::registry::{self, MODELS};
-use crate::model::{Model, ModelId, Part};
+use crate::model::{IntegerNetwork, Model, ModelId, Part};
 use crate::nn::{Gradient, Level, Network};
 
 /// A model with networks ready to run. Each is prepared when it is first
@@ -14,6 +15,8 @@ use crate::nn::{Gradient, Level, Network};
 pub struct PreparedModel {
     id: ModelId,
     model: Model,
+    /// Of which the networks that it lacks are read.
+    file: &'static [u8],
     level: Level,
     networks: [OnceLock<Network>; 6],
     /// For encoders that take their time.
@@ -32,9 +35,14 @@ impl PreparedModel {
 
     /// The same at a given instruction level. No result depends on it.
     pub fn at_level(model: Model, id: ModelId, level: Level) -> Arc<PreparedModel> {
+        Self::of_file(model, &[], id, level)
+    }
+
+    fn of_file(model: Model, file: &'static [u8], id: ModelId, level: Level) -> Arc<PreparedModel> {
         Arc::new(PreparedModel {
             id,
             model,
+            file,
             level,
             networks: Default::default(),
             gradients: Default::default(),
@@ -58,14 +66,22 @@ impl PreparedModel {
         if let Some(network) = cell.get() {
             return Ok(network);
         }
-        let network = &self.model.networks[part as usize];
+        let network = self.integers(part)?;
         let network = match part {
             // In the order of `in_first_half`.
-            Part::Prior => Network::alternating(network, self.level, 0)?,
-            Part::Context => Network::alternating(network, self.level, 1)?,
-            _ => Network::new(network, self.level)?,
+            Part::Prior => Network::alternating(&network, self.level, 0)?,
+            Part::Context => Network::alternating(&network, self.level, 1)?,
+            _ => Network::new(&network, self.level)?,
         };
         Ok(cell.get_or_init(|| network))
+    }
+
+    /// One of the networks as the model has it.
+    fn integers(&self, part: Part) -> Result<Cow<'_, IntegerNetwork>> {
+        match &self.model.networks[part as usize] {
+            Some(network) => Ok(Cow::Borrowed(network)),
+            None => Model::read_network(self.file, part).map(Cow::Owned),
+        }
     }
 
     /// What symbols cost.
@@ -79,7 +95,7 @@ impl PreparedModel {
         if let Some(gradient) = cell.get() {
             return Ok(gradient);
         }
-        let gradient = Gradient::new(&self.model.networks[part as usize], self.level)?;
+        let gradient = Gradient::new(&*self.integers(part)?, self.level)?;
         Ok(cell.get_or_init(|| gradient))
     }
 }
@@ -108,6 +124,9 @@ fn embedded(index: usize) -> Result<Arc<PreparedModel>> {
     if let Some(model) = cell.get() {
         return Ok(Arc::clone(model));
     }
-    let model = PreparedModel::new(Model::read(MODELS[index].bytes)?, MODELS[index].id);
+    // Encoders read the rest when they need it.
+    let parts = [Part::HyperSynthesis, Part::Prior, Part::Context, Part::Synthesis];
+    let (file, id) = (MODELS[index].bytes, MODELS[index].id);
+    let model = PreparedModel::of_file(Model::read_parts(file, &parts)?, file, id, Level::best());
     Ok(Arc::clone(cell.get_or_init(|| model)))
 }

@@ -24,7 +24,7 @@ use safetensors::tensor::Dtype;
 
 use super::quality::{ANCHORS, LOG2_BITS};
 use super::tensors::{Description, FileTensors, Tensors, read_network, write_network};
-use super::{Arch, MAX_QUALITY, Model, Part};
+use super::{Arch, IntegerNetwork, MAX_QUALITY, Model, Part};
 use crate::entropy::{BINS, BinTable, ScaleTables};
 use crate::error::{Error, Result};
 
@@ -40,16 +40,22 @@ const STEP_OCTAVES: std::ops::RangeInclusive<i16> = -8 << LOG2_BITS..=14 << LOG2
 impl Model {
     /// Reads a model file and checks all of it.
     pub fn read(bytes: &[u8]) -> Result<Model> {
+        Model::read_parts(bytes, &Part::ALL)
+    }
+
+    /// Reads a model file with some of its networks.
+    pub(crate) fn read_parts(bytes: &[u8], parts: &[Part]) -> Result<Model> {
         let mut tensors = Tensors::open(bytes)?;
         let description = tensors.description()?;
         let (name, arch) = (description.name(FORMAT)?, parse_arch(&description)?);
-        let networks = Part::ALL.map(|part| {
-            read_network(&mut tensors, part.name(), arch.layers(part), arch.input_channels(part))
-        });
-        let [a, b, c, d, e, f] = networks;
+        let mut networks = [const { None }; 6];
+        for &part in parts {
+            let (layers, inputs) = (arch.layers(part), arch.input_channels(part));
+            networks[part as usize] = Some(read_network(&mut tensors, part.name(), layers, inputs)?);
+        }
         let (m, n) = (arch.latents, arch.hyper_latents);
         let model = Model {
-            networks: [a?, b?, c?, d?, e?, f?],
+            networks,
             y_step_log2: read_steps(&mut tensors, "y_step_log2", m)?,
             z_step_log2: read_steps(&mut tensors, "z_step_log2", n)?,
             z_scale_log2: tensors.i16s("z_scale_log2", &[ANCHORS, n])?,
@@ -61,14 +67,25 @@ impl Model {
         if !model.quality_map.is_sorted() {
             return Err(Error::Model("the quality map descends".into()));
         }
-        tensors.finish()?;
+        if model.networks.iter().all(Option::is_some) {
+            tensors.finish()?;
+        }
         Ok(model)
     }
 
-    /// The bytes of the model's file; equal models make equal files.
+    /// Reads one network of a model file.
+    pub(crate) fn read_network(bytes: &[u8], part: Part) -> Result<IntegerNetwork> {
+        let mut tensors = Tensors::open(bytes)?;
+        let arch = parse_arch(&tensors.description()?)?;
+        read_network(&mut tensors, part.name(), arch.layers(part), arch.input_channels(part))
+    }
+
+    /// The bytes of the file of a model that has all its networks; equal models make equal
+    /// files.
     pub fn write(&self) -> Vec<u8> {
         let mut file = FileTensors::new();
         for (part, network) in Part::ALL.iter().zip(&self.networks) {
+            let network = network.as_ref().expect("a model that has all its networks");
             write_network(&mut file, part.name(), network);
         }
         file.i16s("y_step_log2", &[ANCHORS, self.arch.latents], &self.y_step_log2);

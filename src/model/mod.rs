@@ -29,8 +29,8 @@ pub struct Model {
     pub name: String,
     /// The numbers its networks follow from.
     pub arch: Arch,
-    /// In the order of [`Part::ALL`].
-    pub networks: [IntegerNetwork; 6],
+    /// In the order of [`Part::ALL`]; none where only others were read.
+    pub networks: [Option<IntegerNetwork>; 6],
     /// `ANCHORS x latents`: log2 of the quantisation steps, in y's integer units.
     pub y_step_log2: Vec<i16>,
     /// `ANCHORS x hyper_latents`: log2 of the quantisation steps, in z's integer units.

@@ -278,7 +278,7 @@ pub fn convert(
             feature_bits = converted.output[0];
         }
         formats.extend(converted.formats.into_iter().map(|(path, bits)| (part, path, bits)));
-        networks.push(converted.network);
+        networks.push(Some(converted.network));
     }
     let fixed = |name: &str, bits: i32| -> Result<Vec<i16>> {
         Ok(average(name)?

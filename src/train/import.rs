@@ -178,7 +178,7 @@ pub fn import(model: &Model) -> Result<Checkpoint> {
     let mut feature_bits = Vec::new();
     let mut weights = BTreeMap::new();
     for part in Part::ALL {
-        let network = &model.networks[part as usize];
+        let network = model.networks[part as usize].as_ref().context("a model without all its networks")?;
         let layout = Layout::new(&network.layers);
         let (from, first, to) = match part {
             Part::Analysis => (vec![INPUT_BITS; PIXEL_CHANNELS], FIRST_ROW_LENGTH, Some(vec![y_bits; m])),

@@ -112,7 +112,7 @@ fn with_new_synthesis(args: &ExportArgs, onto: &Path, pictures: &[(Geometry, Vec
     let ranges = calibrate(&checkpoint, seen)?;
     let (network, formats) = export::convert_synthesis(&checkpoint, &ranges[part], y_bits(&model))?;
     report_clipping(&checkpoint, unseen, &formats)?;
-    model.networks[Part::Synthesis as usize] = network;
+    model.networks[Part::Synthesis as usize] = Some(network);
     model.arch = checkpoint.arch;
     if let Some(name) = &args.name {
         model.name.clone_from(name);

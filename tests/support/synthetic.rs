@@ -35,7 +35,7 @@ pub const TINY: Arch = Arch {
 /// A model of the given shape.
 pub fn model(arch: Arch) -> Model {
     let mut random = Random(0x5eed);
-    let networks = Part::ALL.map(|part| network(&arch, part, &mut random));
+    let networks = Part::ALL.map(|part| Some(network(&arch, part, &mut random)));
     let falling = |channels: usize, first: i16, by: i16| {
         (0..ANCHORS * channels)
             .map(|i| first - by * (i / channels) as i16 + (i % channels) as i16 % 7)
