@@ -276,6 +276,24 @@ fn a_region_reads_only_the_tiles_it_needs() {
     assert!(decode(&bytes, &DecodeOptions { region: outside, ..decoding }).is_err());
 }
 
+#[test]
+fn a_tile_costs_what_the_search_thinks_it_does() {
+    let model = prepared();
+    let picture = picture(200, 150);
+    for quality in [30.0, 80.0] {
+        let quality = model.model().quality_index(quality).unwrap();
+        let Analysed { quantiser, tiles, .. } = Analysed::new(&picture, &model, quality).unwrap();
+        let (y, z) = &tiles[0];
+        let weights = latents::Weights { y: vec![4.0; y.data.len()], z: vec![4.0; z.data.len()] };
+        let wish = Wish { y, z, weights: Some(&weights) };
+        let quantised = latents::quantise(&model, &quantiser, wish).unwrap();
+        let written = latents::write(&model, &quantiser, wish, None).unwrap();
+        assert!(written.y_hat == quantised.y_hat);
+        let (thought, real) = (quantised.bits(model.costs()), 8.0 * written.stream.len() as f64);
+        assert!((real - thought).abs() < 48.0 + 0.002 * real, "{real} bits, not {thought}");
+    }
+}
+
 fn random_filter(seed: u64) -> Filter {
     let mut random = synthetic::Random(seed);
     Filter { shift: 8, weights: [0; 3].map(|_| [0; TAPS].map(|_| random.within(60) as i16)) }

@@ -114,7 +114,24 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::*;
-    use crate::model::{Model, RestorationModel};
+    use crate::model::{Model, Part, RestorationModel};
+
+    #[test]
+    fn networks_can_be_read_alone() {
+        let file = MODELS[0].bytes;
+        let whole = Model::read(file).unwrap();
+        let some = Model::read_parts(file, &[Part::Prior, Part::Synthesis]).unwrap();
+        for part in Part::ALL {
+            let (read, expected) = (&some.networks[part as usize], &whole.networks[part as usize]);
+            match part {
+                Part::Prior | Part::Synthesis => assert!(read == expected, "{}", part.name()),
+                _ => assert!(read.is_none(), "{}", part.name()),
+            }
+            assert!(Model::read_network(file, part).ok() == *expected, "{}", part.name());
+        }
+        assert_eq!(Model { networks: whole.networks, ..some }.write(), file);
+        assert!(Model::read_network(b"", Part::Prior).is_err());
+    }
 
     #[test]
     fn embedded_models_are_what_they_are_called() {

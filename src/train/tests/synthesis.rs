@@ -6,8 +6,10 @@ use super::runs::{args, pictures, train};
 use crate::codec::{DecodeOptions, EncodeOptions, PreparedModel, decode, encode};
 use crate::container::Container;
 use crate::eval::psnr;
-use crate::model::{Model, ModelId, Part};
+use crate::model::{Arch, Model, ModelId, Part};
+use crate::train::checkpoint::Checkpoint;
 use crate::train::config::{CodecArgs, Purpose};
+use crate::train::import::import;
 use crate::train::release::release;
 use crate::train::{ExportArgs, TrainArgs};
 
@@ -54,6 +56,19 @@ fn a_wider_synthesis_makes_more_of_the_same_latents() {
         let same = before.model().networks[part as usize] == after.model().networks[part as usize];
         assert_eq!(same, part != Part::Synthesis, "{}", part.name());
     }
+    // It can have less of some things and more of others.
+    let mut narrow = synthesis.clone();
+    narrow.run = folder.path().join("narrow");
+    narrow.stop_after = Some(0);
+    narrow.from = Some(onto.output.clone());
+    narrow.codec = CodecArgs { channels: 48, inner: Some(16), synthesis_blocks: 1, ..codec.codec.clone() };
+    train(&narrow).unwrap();
+    let run = Checkpoint::<Arch>::load(&narrow.run).unwrap().unwrap();
+    assert_eq!((run.arch.synthesis_channels, run.arch.synthesis_blocks), (48, 1));
+    let part = Part::Synthesis.name();
+    let from = import(after.model()).unwrap();
+    assert!(from.weights.iter().all(|(name, weights)| (run.weights[name] == *weights) == (name != part)));
+
     let look = |model: &std::sync::Arc<PreparedModel>| -> (Vec<u8>, f64) {
         let options = EncodeOptions { quality: 70.0, model: Some(model.clone()), ..Default::default() };
         let file = encode(&picture, &options).unwrap();
