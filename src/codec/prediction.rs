@@ -6,7 +6,7 @@
 
 use super::latents::{Coded, Quantised, Quantiser};
 use super::prepared::PreparedModel;
-use super::refine::{hash, power};
+use super::refine::{hash, nearest, power};
 use super::tensors::crop_to;
 use crate::entropy::{BINS, BINS_PER_OCTAVE, Costs};
 use crate::error::Result;
@@ -133,9 +133,10 @@ impl<'a> Predictions<'a> {
             let channels = slopes.len() / (height * width);
             let largest = slopes.iter().fold(1e-12f32, |largest, slope| largest.max(slope.abs()));
             let shift = (1..60).take_while(|&shift| largest * power(shift) < LARGEST).last().unwrap_or(0);
+            let scale = power(shift);
             let mut back = Tensor::new(height, width, channels);
             for (back, slope) in back.data.iter_mut().zip(slopes) {
-                *back = (slope * power(shift)).round_ties_even() as i16;
+                *back = nearest(slope * scale);
             }
             let gradient = self.model.gradient(part)?;
             let scale = power(-gradient.exponent() - shift);

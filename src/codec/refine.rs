@@ -22,7 +22,7 @@ use std::ops::Range;
 
 use super::filter::{Filter, Filtering};
 use super::filter_fit::Fit;
-use super::latents::{self, Quantised, Quantiser, Weights, Wish, reach, saturate};
+use super::latents::{self, Quantised, Quantiser, Weights, Wish, reach};
 use super::pixels::SYNTHESIS_OUTPUT_BITS;
 use super::prediction::Predictions;
 use super::prepared::PreparedModel;
@@ -189,7 +189,7 @@ impl Walk {
         let [height, width, channels] = self.size;
         let mut values = Tensor::new(height, width, channels);
         for (value, place) in values.data.iter_mut().zip(&self.places) {
-            *value = saturate(place.round_ties_even() as i32);
+            *value = nearest(*place);
         }
         values
     }
@@ -356,6 +356,15 @@ impl Patch {
     }
 }
 
+/// The nearest whole number, halves to even, of 16 bits. Plain sums, since the standard
+/// library's function is a call where the processor need not have the instruction.
+#[inline(always)]
+pub(super) fn nearest(value: f32) -> i16 {
+    /// Numbers of this size have no fraction bits.
+    const WHOLE: f32 = 1.5 * (1 << 23) as f32;
+    (value.clamp(-32768.0, 32767.0) + WHOLE - WHOLE) as i16
+}
+
 /// `2^k`, exactly.
 pub(super) fn power(k: i32) -> f32 {
     f32::from_bits(((127 + k) as u32) << 23)
@@ -369,4 +378,19 @@ pub(super) fn hash(seed: u32, index: u32) -> u32 {
     h ^= h >> 13;
     h = h.wrapping_mul(0xc2b2_ae35);
     h ^ (h >> 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_are_the_nearest() {
+        for i in -70_000..70_000 {
+            for value in [i as f32 * 0.5, i as f32 * 0.5 + 0.24, i as f32 * 13.7] {
+                let expected = value.round_ties_even().clamp(-32768.0, 32767.0);
+                assert_eq!(f32::from(nearest(value)), expected, "{value}");
+            }
+        }
+    }
 }
