@@ -101,8 +101,11 @@ impl Scene<'_> {
         let look = patch.look(self, Wish { y, z, weights: None })?;
         let coded = &look.quantised.coded;
         let lambda = self.lambda();
-        let bends = Predictions::new(self.model, self.quantiser, &look.quantised)?.bends()?;
-        let curvature = patch.curvature(self, &look.tape)?;
+        let (bends, curvature) = rayon::join(
+            || Predictions::new(self.model, self.quantiser, &look.quantised)?.bends(),
+            || patch.curvature(self, &look.tape),
+        );
+        let (bends, curvature) = (bends?, curvature?);
         let bend = curvature.iter().zip(bends.y).map(|(curvature, bend)| lambda * curvature + bend);
         let half_steps = self.quantiser.half_steps.iter().map(|step| step.to_f32());
         let mut y_walk = Walk::new(y, half_steps, bend, MIN_WEIGHT);
@@ -132,8 +135,11 @@ impl Scene<'_> {
                 patch.fit(self, &look.output);
             }
             let rate = RATE * (passes - pass) as f32 / passes as f32;
-            let slopes = Predictions::new(self.model, self.quantiser, &look.quantised)?.slopes()?;
-            let gradient = patch.gradient(self, &look)?;
+            let (slopes, gradient) = rayon::join(
+                || Predictions::new(self.model, self.quantiser, &look.quantised)?.slopes(),
+                || patch.gradient(self, &look),
+            );
+            let (slopes, gradient) = (slopes?, gradient?);
             let slope =
                 gradient.iter().zip(slopes.y).map(|(gradient, slope)| lambda * gradient + 0.5 * slope);
             y_walk.step(&look.quantised.y_hat, slope, rate);
