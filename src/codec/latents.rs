@@ -14,7 +14,7 @@ use super::tensors::{crop_to, extend_edges};
 use super::trellis::{self, Wanted};
 use crate::entropy::{BINS, Costs, LatentWriter, bin_start, scale_bin};
 use crate::error::Result;
-use crate::model::arch::{HYPER_STRIDE, in_first_half};
+use crate::model::arch::{HYPER_STRIDE, start_of_half};
 use crate::model::step::Step;
 use crate::model::trellis::{Trellis, half_steps};
 use crate::model::{Model, Part, QualityIndex};
@@ -171,7 +171,7 @@ fn walk_row(
     let (mut bins, mut coded, mut values) = (vec![0; half], vec![0; half + 8], vec![0i32; half]);
     for (x, (y_hat, prediction)) in positions.enumerate() {
         let (means, scales) = prediction.split_at(half);
-        let start = usize::from(in_first_half(y, x, 0) != first);
+        let start = start_of_half(first, y, x);
         // What comes next is in loops that do one thing each: the bins, the
         // channels that hold a symbol, the symbols, the values they stand for.
         for ((bin, &scale), &least) in bins.iter_mut().zip(scales).zip(&quantiser.bin_starts[start]) {

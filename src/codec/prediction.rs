@@ -11,7 +11,7 @@ use super::tensors::crop_to;
 use crate::entropy::{BINS, BINS_PER_OCTAVE, Costs};
 use crate::error::Result;
 use crate::model::Part;
-use crate::model::arch::in_first_half;
+use crate::model::arch::start_of_half;
 use crate::model::quality::LOG2_BITS;
 use crate::model::trellis::half_steps;
 use crate::nn::{Tape, Tensor};
@@ -70,7 +70,7 @@ impl<'a> Predictions<'a> {
             let (y, x) = (position / width, position % width);
             let (left, right) = known.split_at_mut(h);
             left.copy_from_slice(features.at(y, x));
-            let start = start_of(true, y, x);
+            let start = start_of_half(true, y, x);
             let first_half = y_hat.at(y, x)[start..].iter().step_by(2);
             right[start..].iter_mut().step_by(2).zip(first_half).for_each(|(to, from)| *to = *from);
         }
@@ -107,7 +107,7 @@ impl<'a> Predictions<'a> {
         }
         // Half of the positions have been counted in vain.
         for (position, row) in slopes.y.chunks_exact_mut(m).enumerate() {
-            let start = start_of(true, position / width, position % width);
+            let start = start_of_half(true, position / width, position % width);
             row[start..].iter_mut().step_by(2).for_each(|bend| *bend *= 2.0);
             row[1 - start..].iter_mut().step_by(2).for_each(|bend| *bend = 0.0);
         }
@@ -121,7 +121,7 @@ impl<'a> Predictions<'a> {
         let heads = |first: bool| {
             let mut heads = vec![0.0f32; 2 * self.own.len()];
             for (position, row) in heads.chunks_exact_mut(2 * m).enumerate() {
-                for c in (start_of(first, position / width, position % width)..m).step_by(2) {
+                for c in (start_of_half(first, position / width, position % width)..m).step_by(2) {
                     let i = position * m + c;
                     let (by_mean, by_scale) = self.own[i];
                     (row[c], row[m + c]) = (by_mean * sign(i), by_scale * sign(i));
@@ -153,7 +153,7 @@ impl<'a> Predictions<'a> {
             let (row, column) = (position / width, position % width);
             let features = &mut features[(row * self.uncut[1] + column) * h..][..h];
             features.iter_mut().zip(prior.iter().zip(context)).for_each(|(out, (a, b))| *out = a + b);
-            let start = start_of(true, row, column);
+            let start = start_of_half(true, row, column);
             let first_half = context[h + start..].iter().step_by(2);
             y[start..].iter_mut().step_by(2).zip(first_half).for_each(|(to, from)| *to = *from);
         }
@@ -162,17 +162,13 @@ impl<'a> Predictions<'a> {
     }
 }
 
-/// The first channel of a half at a position; the others are every second from there.
-fn start_of(first: bool, y: usize, x: usize) -> usize {
-    usize::from(in_first_half(y, x, 0) != first)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::latents::{self, Wish};
     use super::super::tests::{prepared, random};
     use super::*;
     use crate::model::QualityIndex;
+    use crate::model::arch::in_first_half;
 
     /// What the model predicts for latents: means, then logarithms of scales, `(positions, 2 M)`.
     fn predict(model: &PreparedModel, quality: QualityIndex, z: &Tensor, y: &Tensor) -> Vec<f32> {

@@ -219,3 +219,8 @@ impl Arch {
 pub fn in_first_half(y: usize, x: usize, c: usize) -> bool {
     (y + x + c).is_multiple_of(2)
 }
+
+/// The first channel of a half at row `y`, column `x`; its others are every second from there.
+pub fn start_of_half(first: bool, y: usize, x: usize) -> usize {
+    usize::from(in_first_half(y, x, 0) != first)
+}

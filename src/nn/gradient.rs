@@ -18,7 +18,7 @@ use super::level::Level;
 use super::network::Network;
 use super::requant::{Gate, leaky_relu, narrow};
 use super::tensor::Tensor;
-use crate::model::layer::LEAKY_SHIFT;
+use crate::model::layer::{LEAKY_SHIFT, output_channels};
 use crate::model::quality::ANCHORS;
 use crate::model::scale::{power, row_shift};
 use crate::model::{IntegerNetwork, Layer, QualityIndex, SiteParams};
@@ -64,13 +64,12 @@ impl Gradient {
     /// Prepares a network. Errors are those of [`Network::new`].
     pub fn new(network: &IntegerNetwork, level: Level) -> Result<Gradient> {
         let mut reverser = Reverser { params: network.params.iter(), level };
-        let outputs = network.layers.iter().fold(None, |channels, layer| match *layer {
-            Layer::Pointwise { outputs, .. } => Some(outputs),
-            Layer::Depthwise { channels } | Layer::Gate { channels } => Some(channels),
-            Layer::Shuffle => channels.map(|channels| channels / 4),
-            Layer::Unshuffle => channels.map(|channels| channels * 4),
-            Layer::LeakyRelu | Layer::Residual(_) => channels,
+        let last = network.layers.iter().enumerate().rev().find_map(|(at, layer)| match *layer {
+            Layer::Pointwise { outputs, .. } => Some((at, outputs)),
+            Layer::Depthwise { channels } | Layer::Gate { channels } => Some((at, channels)),
+            _ => None,
         });
+        let outputs = last.and_then(|(at, channels)| output_channels(&network.layers[at + 1..], channels));
         let outputs = outputs.ok_or_else(|| Error::Model("a network without weights".into()))?;
         let (nodes, exponents) = reverser.list(&network.layers, vec![0; outputs], None)?;
         match reverser.params.next() {

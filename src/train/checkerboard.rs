@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 use super::kernels::Geometry;
 use super::net::{floats, with_floats};
 use super::quantize::reconstruct;
-use crate::model::arch::in_first_half;
+use crate::model::arch::start_of_half;
 
 /// Ops over latents on this grid.
 #[derive(Debug, Clone, Copy)]
@@ -17,7 +17,7 @@ impl Checkerboard {
     /// batch: the half is every other channel from there.
     fn start(self, index: usize) -> usize {
         let position = index % self.0.positions();
-        usize::from(!in_first_half(position / self.0.width, position % self.0.width, 0))
+        start_of_half(true, position / self.0.width, position % self.0.width)
     }
 
     /// The first half's reconstructions, zero elsewhere: `y` is `(rows, M)`,
