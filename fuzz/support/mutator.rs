@@ -70,7 +70,7 @@ impl File {
 
     fn change(&mut self, random: &mut Random, max_size: usize) {
         match random.below(10) {
-            0 => self.prefix[PREFIX - 1] = random.below(32) as u8, // flags
+            0 => self.prefix[PREFIX - 1] = random.below(64) as u8, // flags
             1 => {
                 let side = &mut self.sides[random.below(2)];
                 *side = match random.below(4) {

@@ -10,6 +10,7 @@ use super::reading::{self, ReadTile};
 use super::synthesis::{Mosaic, synthesise, tiles_needed};
 use super::{alpha, view::View};
 use crate::container::{Colour, Container, Header, Metadata, split_streams};
+use crate::entropy::LANES;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::model::{ModelId, QualityIndex, registry};
@@ -71,6 +72,11 @@ pub(super) fn check_limits(container: &Container<'_>, limits: &Limits) -> Result
     limits.check_memory(pixels * (MEMORY_PER_PIXEL + samples * u64::from(colour.bits() / 8)))
 }
 
+/// How many lanes a file's tiles have.
+pub(super) fn lanes(header: &Header) -> usize {
+    if header.in_lanes { LANES } else { 1 }
+}
+
 /// The alpha plane of a view.
 fn decode_alpha(model: &PreparedModel, header: &Header, payload: &[u8], view: &View) -> Result<DynamicImage> {
     let depth = header.colour.bits();
@@ -93,17 +99,18 @@ fn read_tiles(
     view: &View,
 ) -> Result<(Mosaic, Option<crc32fast::Hasher>)> {
     let grid = TileGrid::new(header.width, header.height);
-    let quantiser = Quantiser::new(model.model(), quality);
-    let streams = split_streams(payload, grid.count())?;
+    let lanes = lanes(header);
+    let quantiser = Quantiser::new(model.model(), quality, lanes);
+    let streams = split_streams(payload, lanes * grid.count())?;
     let needed = tiles_needed(model, grid, view, filtered)?;
-    let read = |(index, stream): (usize, &[u8])| {
+    let read = |(index, streams): (usize, &[&[u8]])| {
         let tile = grid.tile(index);
         let size = (tile.rows.len(), tile.columns.len());
-        needed[index].then(|| reading::read(model, &quantiser, size, stream, filtered)).transpose()
+        needed[index].then(|| reading::read(model, &quantiser, size, streams, filtered)).transpose()
     };
-    let tiles: Vec<_> = match streams.len() {
-        1 => streams.into_iter().enumerate().map(read).collect::<Result<_>>()?,
-        _ => streams.into_par_iter().enumerate().map(read).collect::<Result<_>>()?,
+    let tiles: Vec<_> = match grid.count() {
+        1 => streams.chunks(lanes).enumerate().map(read).collect::<Result<_>>()?,
+        _ => streams.par_chunks(lanes).enumerate().map(read).collect::<Result<_>>()?,
     };
     let mut checksum = crc32fast::Hasher::new();
     let tiles = tiles.into_iter().map(|tile| {
@@ -151,7 +158,8 @@ pub struct Info {
 /// Reads the fields of an `.aec` file without decoding it. The model need not
 /// be known.
 pub fn probe(bytes: &[u8]) -> Result<Info> {
-    let Header { width, height, colour, alpha, filtered, quality, model } = Container::read(bytes)?.header;
+    let Header { width, height, colour, alpha, filtered, quality, model, .. } =
+        Container::read(bytes)?.header;
     Ok(Info {
         width,
         height,

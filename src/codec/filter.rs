@@ -66,11 +66,11 @@ impl Filter {
 
     /// Codes a tile's filter, or that there is none.
     pub fn write(filter: Option<&Filter>, writer: &mut LatentWriter<'_>) {
-        let Some(filter) = filter else { return writer.write(SHIFT_BIN, 0) };
-        writer.write(SHIFT_BIN, (filter.shift - SHIFTS.start) as i16 + 1);
+        let Some(filter) = filter else { return writer.write(0, SHIFT_BIN, 0) };
+        writer.write(0, SHIFT_BIN, (filter.shift - SHIFTS.start) as i16 + 1);
         for (colour, weights) in filter.weights.iter().enumerate() {
             for (tap, &weight) in weights.iter().enumerate() {
-                writer.write(bin(colour, tap), weight);
+                writer.write(0, bin(colour, tap), weight);
             }
         }
     }

@@ -10,11 +10,12 @@ use std::ops::Range;
 
 use super::filter::Filter;
 use super::prepared::PreparedModel;
+use super::row::{self, CodedRow};
 use super::tensors::{crop_to, extend_edges};
 use super::trellis::{self, Wanted};
 use crate::entropy::{BINS, Costs, LatentWriter, bin_start, scale_bin};
 use crate::error::Result;
-use crate::model::arch::{HYPER_STRIDE, start_of_half};
+use crate::model::arch::HYPER_STRIDE;
 use crate::model::step::Step;
 use crate::model::trellis::{Trellis, half_steps};
 use crate::model::{Model, Part, QualityIndex};
@@ -25,10 +26,12 @@ pub(super) struct Quantiser {
     pub(super) quality: QualityIndex,
     /// Half the step of each latent channel.
     pub(super) half_steps: Vec<Step>,
-    /// The states that latents go through.
+    /// The states that latents go through, on their own in each lane.
     pub(super) trellis: Trellis,
+    /// How many lanes the coded latents of a row take turns in.
+    pub(super) lanes: usize,
     /// Of the even latent channels and of the odd ones, see [`bin_start`].
-    bin_starts: [Vec<i16>; 2],
+    pub(super) bin_starts: [Vec<i16>; 2],
     pub(super) hyper_latents: Vec<HyperChannel>,
 }
 
@@ -41,7 +44,7 @@ pub(super) struct HyperChannel {
 
 impl Quantiser {
     /// Steps and scales of a model at a quality.
-    pub fn new(model: &Model, quality: QualityIndex) -> Quantiser {
+    pub fn new(model: &Model, quality: QualityIndex, lanes: usize) -> Quantiser {
         let (m, n) = (model.arch.latents, model.arch.hyper_latents);
         let latents = quality.lerp(&model.y_step_log2, m);
         let half_steps = latents.iter().map(|&log2| Step::from_log2(log2).half()).collect();
@@ -51,6 +54,7 @@ impl Quantiser {
             quality,
             half_steps,
             trellis: model.trellis(),
+            lanes,
             bin_starts: [0, 1]
                 .map(|start| latents.iter().skip(start).step_by(2).map(|&log2| bin_start(log2)).collect()),
             hyper_latents: steps
@@ -82,8 +86,8 @@ pub(super) fn reach(distance: f32) -> f32 {
 pub(super) trait Symbols {
     /// The symbol of a hyper-latent; 0 in bin 0.
     fn hyper_latent(&mut self, index: usize, step: Step, bin: u8) -> i16;
-    /// How many half steps a latent is from its mean. Never called for bin 0.
-    fn latent(&mut self, index: usize, bin: u8, mean: i16) -> i32;
+    /// How many half steps each latent of a row is from its mean.
+    fn row(&mut self, coded: CodedRow<'_>, values: &mut [i32]);
     /// All latents of a half have been asked for. An encoder, which until now did not
     /// know their values, sets them.
     fn end_half(&mut self, y_hat: &mut Tensor);
@@ -118,7 +122,7 @@ pub(super) fn walk(
     let mut pass = |first: bool, part, input: &dyn Source| -> Result<()> {
         let window = Window::whole(height, width);
         model.network(part)?.stream(input, quantiser.quality, &window, |y, predictions| {
-            walk_row(first, y, predictions, quantiser, &mut y_hat.borrow_mut(), symbols);
+            row::walk(first, y, predictions, quantiser, &mut y_hat.borrow_mut(), symbols);
         });
         symbols.end_half(&mut y_hat.borrow_mut());
         Ok(())
@@ -153,107 +157,15 @@ impl Source for Known<'_> {
     }
 }
 
-/// Visits the latents of one half in row `y`. `predictions` holds, at each
-/// position, the means of its channels in that half, then the log2 of their scales.
-fn walk_row(
-    first: bool,
-    y: usize,
-    predictions: &[i16],
-    quantiser: &Quantiser,
-    y_hat: &mut Tensor,
-    symbols: &mut impl Symbols,
-) {
-    let m = quantiser.half_steps.len();
-    let half = m.div_ceil(2);
-    let stride = y_hat.width * m;
-    let row = &mut y_hat.data[y * stride..][..stride];
-    let positions = row.chunks_exact_mut(m).zip(predictions.chunks_exact(2 * half));
-    let (mut bins, mut coded, mut values) = (vec![0; half], vec![0; half + 8], vec![0i32; half]);
-    for (x, (y_hat, prediction)) in positions.enumerate() {
-        let (means, scales) = prediction.split_at(half);
-        let start = start_of_half(first, y, x);
-        // What comes next is in loops that do one thing each: the bins, the
-        // channels that hold a symbol, the symbols, the values they stand for.
-        for ((bin, &scale), &least) in bins.iter_mut().zip(scales).zip(&quantiser.bin_starts[start]) {
-            *bin = scale_bin(scale, least);
-        }
-        let count = list_coded(&bins[..(m - start).div_ceil(2)], &mut coded);
-        let coded = &coded[..count];
-        let index = y * stride + x * m;
-        for (&i, value) in coded.iter().zip(&mut values) {
-            let i = usize::from(i);
-            let c = start + 2 * i;
-            *value = symbols.latent(index + c, bins[i], means[i]);
-        }
-        set_half(y_hat, means, start);
-        for (&i, &value) in coded.iter().zip(&values) {
-            let c = start + 2 * usize::from(i);
-            y_hat[c] = saturate(i32::from(y_hat[c]) + quantiser.half_steps[c].dequantize(value));
-        }
-    }
-}
-
-/// The bits that are set in each byte, lowest first; what is behind them does not count.
-const SET_BITS: [[u8; 8]; 256] = {
-    let mut table = [[0; 8]; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let (mut bit, mut count) = (0, 0);
-        while bit < 8 {
-            table[byte][count] = bit;
-            count += byte >> bit & 1;
-            if count == 8 {
-                break;
-            }
-            bit += 1;
-        }
-        byte += 1;
-    }
-    table
-};
-
-/// Lists the bins that are not 0, and returns their number. `list` has room for
-/// eight more than there are bins.
-fn list_coded(bins: &[u8], list: &mut [u16]) -> usize {
-    let mut count = 0;
-    let (eights, rest) = bins.as_chunks::<8>();
-    for (eight, bins) in eights.iter().enumerate() {
-        // Bins are below 128: the sum's upper bits tell which are not 0, and
-        // the product gathers them.
-        let upper = (u64::from_le_bytes(*bins) + 0x7f7f_7f7f_7f7f_7f7f) & 0x8080_8080_8080_8080;
-        let set = ((upper >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as usize;
-        let list: &mut [u16; 8] = (&mut list[count..][..8]).try_into().expect("a slice of eight");
-        *list = SET_BITS[set].map(|bit| (8 * eight) as u16 + u16::from(bit));
-        count += set.count_ones() as usize;
-    }
-    for (i, &bin) in rest.iter().enumerate() {
-        list[count] = (8 * eights.len() + i) as u16;
-        count += usize::from(bin != 0);
-    }
-    count
-}
-
-/// Sets every other value from `start`, 0 or 1, on.
-fn set_half(to: &mut [i16], from: &[i16], start: usize) {
-    let (pairs, last) = to.as_chunks_mut::<2>();
-    // Whole pairs are stored, which the compiler does with registers.
-    if start == 0 {
-        pairs.iter_mut().zip(from).for_each(|(pair, &from)| *pair = [from, pair[1]]);
-        last.iter_mut().zip(from.last()).for_each(|(to, &from)| *to = from);
-    } else {
-        pairs.iter_mut().zip(from).for_each(|(pair, &from)| *pair = [pair[0], from]);
-    }
-}
-
 pub(super) fn saturate(value: i32) -> i16 {
     value.clamp(i16::MIN.into(), i16::MAX.into()) as i16
 }
 
 /// A tile after encoding.
 pub(super) struct WrittenTile {
-    /// The tile's stream.
-    pub stream: Vec<u8>,
-    /// Whether it begins with what is said of a filter.
+    /// The streams of its lanes.
+    pub streams: Vec<Vec<u8>>,
+    /// Whether the first begins with what is said of a filter.
     pub filtered: bool,
     /// The checksum of its symbols.
     pub checksum: crc32fast::Hasher,
@@ -294,15 +206,15 @@ pub(super) fn write(
     wish: Wish<'_>,
     filter: Option<Option<&Filter>>,
 ) -> Result<WrittenTile> {
-    let mut writer = LatentWriter::new(&model.model().tables);
+    let mut writer = LatentWriter::new(&model.model().tables, quantiser.lanes);
     if let Some(filter) = filter {
         Filter::write(filter, &mut writer);
     }
     let mut choosing = Choosing::new(model, quantiser, wish, writer);
     let _y_hat = walk(model, quantiser, wish.y.height, wish.y.width, &mut choosing)?;
-    let (stream, checksum) = choosing.sink.finish();
+    let (streams, checksum) = choosing.sink.finish();
     Ok(WrittenTile {
-        stream,
+        streams,
         filtered: filter.is_some(),
         checksum,
         #[cfg(test)]
@@ -358,18 +270,18 @@ pub(super) fn quantise(model: &PreparedModel, quantiser: &Quantiser, wish: Wish<
 /// Takes rounded symbols.
 trait Sink {
     fn hyper_latent(&mut self, index: usize, coded: Coded);
-    fn latent(&mut self, index: usize, coded: Coded);
+    fn latent(&mut self, index: usize, lane: u8, coded: Coded);
 }
 
 impl Sink for LatentWriter<'_> {
     #[inline]
     fn hyper_latent(&mut self, _: usize, coded: Coded) {
-        self.write(coded.bin, coded.symbol);
+        self.write(0, coded.bin, coded.symbol);
     }
 
     #[inline]
-    fn latent(&mut self, _: usize, coded: Coded) {
-        self.write(coded.bin, coded.symbol);
+    fn latent(&mut self, _: usize, lane: u8, coded: Coded) {
+        self.write(lane, coded.bin, coded.symbol);
     }
 }
 
@@ -380,7 +292,7 @@ impl Sink for [Vec<Coded>; 2] {
     }
 
     #[inline]
-    fn latent(&mut self, index: usize, coded: Coded) {
+    fn latent(&mut self, index: usize, _: u8, coded: Coded) {
         self[0][index] = coded;
     }
 }
@@ -421,27 +333,30 @@ impl<S: Sink> Symbols for Choosing<'_, S> {
         symbol
     }
 
-    #[inline]
-    fn latent(&mut self, index: usize, bin: u8, mean: i16) -> i32 {
-        let value = i32::from(self.wish.y.data[index]) - i32::from(mean);
-        let distance = value as f32 * self.scales[(index as u32 % self.scales.len() as u32) as usize];
-        let (distance, weight) = match self.wish.weights {
-            Some(weights) => (distance, weights.y[index]),
-            None => (reach(distance), WEIGHT),
-        };
-        self.wanted.push(Wanted { index: index as u32, mean, bin, distance, weight });
-        0
+    fn row(&mut self, coded: CodedRow<'_>, _: &mut [i32]) {
+        for (number, (index, bin, mean)) in coded.latents().enumerate() {
+            let lane = (number % self.quantiser.lanes) as u8;
+            let value = i32::from(self.wish.y.data[index]) - i32::from(mean);
+            let distance = value as f32 * self.scales[(index as u32 % self.scales.len() as u32) as usize];
+            let (distance, weight) = match self.wish.weights {
+                Some(weights) => (distance, weights.y[index]),
+                None => (reach(distance), WEIGHT),
+            };
+            self.wanted.push(Wanted { index: index as u32, lane, mean, bin, distance, weight });
+        }
     }
 
     fn end_half(&mut self, y_hat: &mut Tensor) {
-        let search = if self.dependent { trellis::dependent } else { trellis::scalar };
-        let coded = search(&self.wanted, self.costs);
+        let coded = match self.dependent {
+            true => trellis::dependent(&self.wanted, self.quantiser.lanes, self.costs),
+            false => trellis::scalar(&self.wanted, self.costs),
+        };
         for (wanted, coded) in self.wanted.drain(..).zip(coded) {
             let index = wanted.index as usize;
             let value = half_steps(coded.bin / BINS as u8, coded.symbol);
             let half_step = self.quantiser.half_steps[(wanted.index % y_hat.channels as u32) as usize];
             y_hat.data[index] = saturate(i32::from(coded.mean) + half_step.dequantize(value));
-            self.sink.latent(index, coded);
+            self.sink.latent(index, wanted.lane, coded);
         }
     }
 }
@@ -450,28 +365,4 @@ impl<S: Sink> Symbols for Choosing<'_, S> {
 #[inline]
 fn nearest(quotient_q8: i32) -> i16 {
     saturate((quotient_q8 + 128) >> 8)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_coded_is_listed_in_order() {
-        let mut state = 1u32;
-        for length in [0, 1, 7, 8, 9, 40, 257] {
-            for odds in [1, 3, 60] {
-                let bins: Vec<u8> = (0..length)
-                    .map(|_| {
-                        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                        if (state >> 16).is_multiple_of(odds) { (state >> 24) as u8 % 96 } else { 0 }
-                    })
-                    .collect();
-                let expected: Vec<u16> = (0..length).filter(|&i| bins[usize::from(i)] != 0).collect();
-                let mut list = vec![0; bins.len() + 8];
-                let count = list_coded(&bins, &mut list);
-                assert_eq!(list[..count], expected, "{bins:?}");
-            }
-        }
-    }
 }

@@ -1,15 +1,18 @@
 //! Where the bits of a file went.
 
-use super::decode::check_limits;
+use super::decode::{check_limits, lanes};
 use super::filter::Filter;
 use super::latents::{Quantiser, Symbols, walk};
 use super::options::DecodeOptions;
 use super::prepared::{self, PreparedModel};
 use super::reading::Reading;
+use super::row::CodedRow;
 use crate::container::{Container, split_streams};
+use crate::entropy::BINS;
 use crate::error::{Error, Result};
 use crate::model::arch::HYPER_STRIDE;
 use crate::model::step::Step;
+use crate::model::trellis::symbol_of;
 use crate::nn::Tensor;
 use crate::tile::{Tile, TileGrid};
 
@@ -90,14 +93,15 @@ fn observe(
 ) -> Result<()> {
     let header = &container.header;
     let grid = TileGrid::new(header.width, header.height);
-    let streams = split_streams(container.latents, grid.count())?;
+    let lanes = lanes(header);
+    let streams = split_streams(container.latents, lanes * grid.count())?;
     let model = prepared::find(header.model, &options.models)?;
-    let quantiser = Quantiser::new(model.model(), header.quality);
+    let quantiser = Quantiser::new(model.model(), header.quality, lanes);
     let mut checksum = container.hasher();
-    for (index, stream) in streams.into_iter().enumerate() {
+    for (index, streams) in streams.chunks(lanes).enumerate() {
         let tile = grid.tile(index);
         let (height, width) = (tile.rows.len(), tile.columns.len());
-        let mut reading = Reading::new(&model, &quantiser, stream)?;
+        let mut reading = Reading::new(&model, &quantiser, streams)?;
         if header.filtered {
             Filter::read(&mut reading)?;
         }
@@ -127,10 +131,17 @@ impl<F: FnMut(Symbol)> Symbols for Observed<'_, F> {
         value
     }
 
-    fn latent(&mut self, index: usize, bin: u8, _: i16) -> i32 {
-        let (bin, value, half_steps) = self.reading.latent(bin);
-        (self.show)(Symbol { hyper: false, index, bin, value });
-        half_steps
+    fn row(&mut self, coded: CodedRow<'_>, values: &mut [i32]) {
+        let mut states = self.reading.states().to_vec();
+        let lanes = states.len();
+        self.reading.row(coded.bins, values);
+        for (number, ((index, bin, _), &value)) in coded.latents().zip(&*values).enumerate() {
+            let state = &mut states[number % lanes];
+            let bin = bin + state.quantiser() * BINS as u8;
+            let value = symbol_of(value);
+            state.advance(value);
+            (self.show)(Symbol { hyper: false, index, bin, value });
+        }
     }
 
     fn end_half(&mut self, _: &mut Tensor) {

@@ -21,6 +21,7 @@ mod prediction;
 mod prepared;
 mod reading;
 mod refine;
+mod row;
 mod synthesis;
 mod tensors;
 #[cfg(feature = "train")]

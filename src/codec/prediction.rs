@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn slopes_are_those_of_small_changes() {
         let model = prepared();
-        let quantiser = Quantiser::new(model.model(), QualityIndex(120));
+        let quantiser = Quantiser::new(model.model(), QualityIndex(120), 2);
         let (m, n) = (model.model().arch.latents, model.model().arch.hyper_latents);
         let y = random(1, [6, 7, m], 3000);
         let z = random(2, [2, 2, n], 600);

@@ -3,7 +3,8 @@
 use super::filter::Filter;
 use super::latents::{Quantiser, Symbols, walk};
 use super::prepared::PreparedModel;
-use crate::entropy::{BINS, LatentReader};
+use super::row::CodedRow;
+use crate::entropy::LatentReader;
 use crate::error::Result;
 use crate::model::step::Step;
 use crate::model::trellis::State;
@@ -24,10 +25,10 @@ pub(super) fn read(
     model: &PreparedModel,
     quantiser: &Quantiser,
     (height, width): (usize, usize),
-    stream: &[u8],
+    streams: &[&[u8]],
     filtered: bool,
 ) -> Result<ReadTile> {
-    let mut reading = Reading::new(model, quantiser, stream)?;
+    let mut reading = Reading::new(model, quantiser, streams)?;
     let filter = if filtered { Filter::read(&mut reading)? } else { None };
     let y_hat = walk(model, quantiser, height, width, &mut reading)?;
     Ok(ReadTile { y_hat, filter, checksum: reading.finish()? })
@@ -36,32 +37,36 @@ pub(super) fn read(
 /// Reads a tile's symbols.
 pub(super) struct Reading<'t> {
     reader: LatentReader<'t>,
-    state: State,
+    /// Of each lane.
+    states: Vec<State>,
 }
 
 impl<'t> Reading<'t> {
-    pub fn new(model: &'t PreparedModel, quantiser: &Quantiser, stream: &[u8]) -> Result<Reading<'t>> {
-        let reader = LatentReader::new(&model.model().tables, stream)?;
-        Ok(Reading { reader, state: State::start(quantiser.trellis) })
+    /// `streams` are those of the quantiser's lanes.
+    pub fn new(model: &'t PreparedModel, quantiser: &Quantiser, streams: &[&[u8]]) -> Result<Reading<'t>> {
+        let reader = LatentReader::new(&model.model().tables, streams)?;
+        Ok(Reading { reader, states: vec![State::start(quantiser.trellis); streams.len()] })
     }
 
-    /// The next symbol of quantiser 0.
-    #[inline(always)]
+    /// The next symbol of quantiser 0 in the first lane.
+    #[inline]
     pub fn symbol(&mut self, bin: u8) -> i16 {
         self.reader.read(bin)
     }
 
-    /// The next latent's bin, symbol and value in half steps.
-    #[inline(always)]
-    pub fn latent(&mut self, bin: u8) -> (u8, i16, i32) {
-        let bin = bin + self.state.quantiser() * BINS as u8;
-        let symbol = self.reader.read(bin);
-        (bin, symbol, self.state.advance(symbol))
+    /// How many half steps each latent of a row is from its mean.
+    pub fn row(&mut self, bins: &[u8], values: &mut [i32]) {
+        self.reader.read_row(&mut self.states, bins, values);
+    }
+
+    /// The states of the lanes.
+    pub fn states(&self) -> &[State] {
+        &self.states
     }
 
     /// Each half starts afresh.
     pub fn end_half(&mut self) {
-        self.state.restart();
+        self.states.iter_mut().for_each(State::restart);
     }
 
     /// The checksum of the symbols.
@@ -76,9 +81,8 @@ impl Symbols for Reading<'_> {
         self.symbol(bin)
     }
 
-    #[inline]
-    fn latent(&mut self, _: usize, bin: u8, _: i16) -> i32 {
-        Reading::latent(self, bin).2
+    fn row(&mut self, coded: CodedRow<'_>, values: &mut [i32]) {
+        Reading::row(self, coded.bins, values);
     }
 
     fn end_half(&mut self, _: &mut Tensor) {

@@ -289,7 +289,7 @@ fn a_tile_costs_what_the_search_thinks_it_does() {
         let quantised = latents::quantise(&model, &quantiser, wish).unwrap();
         let written = latents::write(&model, &quantiser, wish, None).unwrap();
         assert!(written.y_hat == quantised.y_hat);
-        let (thought, real) = (quantised.bits(model.costs()), 8.0 * written.stream.len() as f64);
+        let (thought, real) = (quantised.bits(model.costs()), 8.0 * written.streams[0].len() as f64);
         assert!((real - thought).abs() < 48.0 + 0.002 * real, "{real} bits, not {thought}");
     }
 }
@@ -321,10 +321,11 @@ fn filtered_file(
         colour: pixels::colour(picture).unwrap(),
         alpha: false,
         filtered: true,
+        in_lanes: quantiser.lanes > 1,
         quality,
         model: ID,
     };
-    let streams: Vec<Vec<u8>> = tiles.iter().map(|tile| tile.stream.clone()).collect();
+    let streams: Vec<Vec<u8>> = tiles.iter().flat_map(|tile| tile.streams.clone()).collect();
     let checksums: Vec<_> = tiles.iter().map(|tile| tile.checksum.clone()).collect();
     let bytes = crate::container::write(&header, &streams, &checksums, None, &Default::default()).unwrap();
     let tiles = tiles.into_iter().map(|tile| Some((tile.y_hat, None))).collect();
@@ -426,8 +427,10 @@ fn a_filter_is_found_where_one_helps() {
     };
     let with = squares(&decode(&bytes, &DecodeOptions::default()).unwrap());
     let container = crate::container::Container::read(&bytes).unwrap();
-    let quantiser = Quantiser::new(model.model(), container.header.quality);
-    let tile = reading::read(&model, &quantiser, (16, 16), container.latents, true).unwrap();
+    let lanes = super::decode::lanes(&container.header);
+    let quantiser = Quantiser::new(model.model(), container.header.quality, lanes);
+    let streams = crate::container::split_streams(container.latents, lanes).unwrap();
+    let tile = reading::read(&model, &quantiser, (16, 16), &streams, true).unwrap();
     assert!(tile.filter.is_some());
     let mosaic = Mosaic {
         grid: TileGrid::new(256, 256),

@@ -2,7 +2,7 @@
 
 use image::DynamicImage;
 
-use super::encode::{Analysed, for_each_tile, unzip};
+use super::encode::{Analysed, for_each_tile, lanes, unzip};
 use super::latents::{self, Weights, Wish};
 use super::pixels;
 use super::prepared::PreparedModel;
@@ -27,7 +27,8 @@ pub(crate) fn encode_nearest(
     let (streams, checksums) = unzip(tiles);
     let (width, height) = (picture.width(), picture.height());
     let colour = pixels::colour(picture)?;
-    let header = Header { width, height, colour, alpha: false, filtered: false, quality, model: model.id() };
+    let (in_lanes, model) = (lanes(picture) > 1, model.id());
+    let header = Header { width, height, colour, alpha: false, filtered: false, in_lanes, quality, model };
     container::write(&header, &streams, &checksums, None, &Default::default())
 }
 

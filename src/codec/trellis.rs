@@ -13,6 +13,8 @@ use crate::model::trellis::{DEPENDENT, STATES, half_steps};
 pub(super) struct Wanted {
     /// Its place in the tile's tensor.
     pub index: u32,
+    /// The lane it is coded in.
+    pub lane: u8,
     /// What its distribution is centred on.
     pub mean: i16,
     /// Its distribution, that of quantiser 0.
@@ -103,8 +105,23 @@ pub(super) fn cheapest(bin: u8, value: f32, weight: f32, costs: &Costs) -> i16 {
     (if cost(above) < cost(below) { above } else { below }) as i16
 }
 
+/// The best symbols of both quantisers, whose states are those of each lane on its own.
+pub(super) fn dependent(wanted: &[Wanted], lanes: usize, costs: &Costs) -> Vec<Coded> {
+    if lanes == 1 {
+        return path(wanted, costs);
+    }
+    let mut coded = vec![Coded::default(); wanted.len()];
+    for lane in 0..lanes {
+        let in_lane = |wanted: &Wanted| usize::from(wanted.lane) == lane;
+        let alone: Vec<Wanted> = wanted.iter().filter(|wanted| in_lane(wanted)).copied().collect();
+        let places = coded.iter_mut().zip(wanted).filter(|(_, wanted)| in_lane(wanted));
+        places.zip(path(&alone, costs)).for_each(|((place, _), coded)| *place = coded);
+    }
+    coded
+}
+
 /// The best path through the trellis: symbols under the bins of their quantisers.
-pub(super) fn dependent(wanted: &[Wanted], costs: &Costs) -> Vec<Coded> {
+fn path(wanted: &[Wanted], costs: &Costs) -> Vec<Coded> {
     let mut paths = [[f32::INFINITY; LANES]; STATES / LANES];
     paths[0][0] = 0.0;
     // Of each latent the symbols, by quantiser and parity, and the states that are
@@ -170,7 +187,7 @@ mod tests {
                 let bin = bins.start + (uniform() * bins.len() as f64) as u8;
                 let u = uniform();
                 let distance = (2.0 * bin_scale(bin.into()) * (u / (1.0 - u)).ln()) as f32;
-                Wanted { index, mean: 0, bin, distance, weight }
+                Wanted { index, lane: 0, mean: 0, bin, distance, weight }
             })
             .collect()
     }
@@ -209,7 +226,7 @@ mod tests {
         let costs = Costs::new(&ScaleTables::dependent());
         for weight in [0.5, 3.0, 100.0] {
             for wanted in latents(60, 8..60, weight).chunks(6) {
-                let found = cost_of(wanted, &dependent(wanted, &costs), &costs);
+                let found = cost_of(wanted, &dependent(wanted, 1, &costs), &costs);
                 let least = least(wanted, State::start(DEPENDENT), &costs);
                 // Symbols further away than the nearest of each parity are not tried.
                 assert!((least - 1e-4..least + 0.6).contains(&found), "{found}, not {least}");
@@ -233,7 +250,7 @@ mod tests {
                 .iter()
                 .map(|w| Wanted { bin: w.bin - 4, distance: w.distance / 2f32.sqrt(), weight: 4.4, ..*w })
                 .collect();
-            let together = cost_of(&wider, &dependent(&wider, &two), &two);
+            let together = cost_of(&wider, &dependent(&wider, 1, &two), &two);
             assert!(together < alone - 0.04 * wanted.len() as f64, "bin {bin}: {together}, {alone}");
         }
     }
@@ -257,8 +274,8 @@ mod tests {
     fn distances_beyond_all_symbols_do_no_harm() {
         let costs = Costs::new(&ScaleTables::dependent());
         for distance in [0.0, -0.0, 7e4, -7e4, f32::MAX, f32::MIN] {
-            let wanted = [Wanted { index: 0, mean: 0, bin: 95, distance, weight: 2.0 }; 4];
-            let coded = dependent(&wanted, &costs);
+            let wanted = [Wanted { index: 0, lane: 0, mean: 0, bin: 95, distance, weight: 2.0 }; 4];
+            let coded = dependent(&wanted, 1, &costs);
             assert!(coded.iter().all(|coded| f32::from(coded.symbol) * distance >= 0.0), "{coded:?}");
         }
     }

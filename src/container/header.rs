@@ -14,9 +14,10 @@ const COLOUR_FLAGS: u8 = 0b0000_0011;
 const DEEP_FLAG: u8 = 0b0000_0100;
 /// The flag of an alpha plane.
 const ALPHA_FLAG: u8 = 0b0000_1000;
-
 /// The flag of filters: each tile's stream begins with what is said of its own.
 const FILTER_FLAG: u8 = 0b0001_0000;
+/// The flag of tiles coded in lanes, each with a stream of its own.
+const LANES_FLAG: u8 = 0b0010_0000;
 
 /// What the pixels are, beside alpha.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,6 +73,8 @@ pub struct Header {
     pub alpha: bool,
     /// Whether tiles have filters.
     pub filtered: bool,
+    /// Whether tiles are coded in lanes.
+    pub in_lanes: bool,
     /// The quality the latents were quantised at.
     pub quality: QualityIndex,
     /// The model that decodes the file.
@@ -84,7 +87,9 @@ impl Header {
         let mut out = MAGIC.to_vec();
         out.push(VERSION);
         let flag = |set, flag| if set { flag } else { 0 };
-        out.push(self.colour.flags() | flag(self.alpha, ALPHA_FLAG) | flag(self.filtered, FILTER_FLAG));
+        let flags =
+            flag(self.alpha, ALPHA_FLAG) | flag(self.filtered, FILTER_FLAG) | flag(self.in_lanes, LANES_FLAG);
+        out.push(self.colour.flags() | flags);
         push_varint(&mut out, self.width);
         push_varint(&mut out, self.height);
         out.push(self.quality.0);
@@ -103,7 +108,7 @@ impl Header {
             )));
         }
         let flags = reader.u8()?;
-        if flags & !(COLOUR_FLAGS | DEEP_FLAG | ALPHA_FLAG | FILTER_FLAG) != 0 {
+        if flags & !(COLOUR_FLAGS | DEEP_FLAG | ALPHA_FLAG | FILTER_FLAG | LANES_FLAG) != 0 {
             return Err(Error::Unsupported(format!("flags {flags:#010b}")));
         }
         let colour = match (flags & COLOUR_FLAGS, flags & DEEP_FLAG != 0) {
@@ -113,7 +118,8 @@ impl Header {
             (1, true) => Colour::Grey16,
             (other, _) => return Err(Error::Unsupported(format!("colour type {other}"))),
         };
-        let (alpha, filtered) = (flags & ALPHA_FLAG != 0, flags & FILTER_FLAG != 0);
+        let set = |flag| flags & flag != 0;
+        let (alpha, filtered, in_lanes) = (set(ALPHA_FLAG), set(FILTER_FLAG), set(LANES_FLAG));
         let width = reader.varint()?;
         let height = reader.varint()?;
         if width == 0 || height == 0 {
@@ -121,6 +127,6 @@ impl Header {
         }
         let quality = QualityIndex(reader.u8()?);
         let model = ModelId(reader.array()?);
-        Ok(Header { width, height, colour, alpha, filtered, quality, model })
+        Ok(Header { width, height, colour, alpha, filtered, in_lanes, quality, model })
     }
 }

@@ -124,20 +124,20 @@ pub fn join_streams(streams: &[Vec<u8>]) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-/// The streams of `count` tiles in the payload of a latents' chunk: one takes
+/// The `count` streams of all tiles and lanes in the payload of a latents' chunk: one takes
 /// all of it, more than one are preceded by the list of their lengths.
 pub fn split_streams(payload: &[u8], count: usize) -> Result<Vec<&[u8]>> {
     if count == 1 {
         return Ok(vec![payload]);
     }
     if count > payload.len() {
-        return Err(Error::Format(format!("{count} tiles in {} bytes", payload.len())));
+        return Err(Error::Format(format!("{count} streams in {} bytes", payload.len())));
     }
     let mut reader = Reader::new(payload);
     let lengths = (0..count).map(|_| reader.varint()).collect::<Result<Vec<u32>>>()?;
     let streams = lengths.iter().map(|&length| reader.take(length as usize)).collect::<Result<_>>()?;
     if !reader.is_empty() {
-        return Err(Error::Format(format!("{} bytes after the last tile", reader.remaining())));
+        return Err(Error::Format(format!("{} bytes after the last stream", reader.remaining())));
     }
     Ok(streams)
 }

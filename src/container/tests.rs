@@ -7,6 +7,7 @@ const HEADER: Header = Header {
     colour: Colour::Grey8,
     alpha: false,
     filtered: false,
+    in_lanes: true,
     quality: QualityIndex(200),
     model: ModelId([1, 2, 3, 4]),
 };
@@ -50,7 +51,7 @@ fn the_future_is_unsupported_and_named() {
         }
     };
     assert!(message(4, 2).contains("version 2"));
-    assert!(message(5, 0b100000).contains("0b00100000"));
+    assert!(message(5, 0b1000000).contains("0b01000000"));
     assert!(message(5, 3).contains("colour type 3"));
 }
 

@@ -1,4 +1,8 @@
-//! Symbols to bytes and back: one asymmetric numeral system per tile.
+//! Symbols to bytes and back: asymmetric numeral systems, one for each lane of a tile.
+//!
+//! A decoder waits for each symbol before it can look up the next one of the same
+//! lane; those of other lanes it looks up meanwhile. The symbols of a tile are of one lane
+//! or take turns in [`LANES`].
 //!
 //! This is the only folder that knows the coder (a 32-bit state, 16-bit words;
 //! the crate `constriction` encodes, `reader` decodes). The coder is a stack, what
@@ -29,86 +33,83 @@ pub use tables::{BINS, BINS_PER_OCTAVE, BinTable, ScaleTables, bin_start, scale_
 /// Probabilities are multiples of `2^-PRECISION`.
 pub const PRECISION: usize = 16;
 
+/// How many lanes there are where there is more than one.
+pub const LANES: usize = 2;
+
 type Ans = AnsCoder<u16, u32>;
+
+/// A symbol of a tile and how it is coded.
+struct Written {
+    lane: u8,
+    bin: u8,
+    symbol: i16,
+}
 
 /// Collects the symbols of one tile, then codes them.
 pub struct LatentWriter<'t> {
     tables: &'t ScaleTables,
-    symbols: Vec<(u8, i16)>,
+    lanes: usize,
+    symbols: Vec<Written>,
 }
 
 impl<'t> LatentWriter<'t> {
-    /// A writer without symbols.
-    pub fn new(tables: &'t ScaleTables) -> Self {
-        LatentWriter { tables, symbols: Vec::new() }
+    /// A writer without symbols, of 1 lane or [`LANES`].
+    pub fn new(tables: &'t ScaleTables, lanes: usize) -> Self {
+        LatentWriter { tables, lanes, symbols: Vec::new() }
     }
 
-    /// Appends `symbol`, coded under `bin`. In bin 0 the symbol must be 0.
+    /// Appends `symbol` to a lane, coded under `bin`. In bin 0 the symbol must be 0.
     #[inline]
-    pub fn write(&mut self, bin: u8, symbol: i16) {
+    pub fn write(&mut self, lane: u8, bin: u8, symbol: i16) {
         if bin == 0 {
             debug_assert_eq!(symbol, 0, "bin 0 holds zeros only");
         } else {
-            self.symbols.push((bin, symbol));
+            self.symbols.push(Written { lane, bin, symbol });
         }
     }
 
-    /// The bytes of all symbols, and their checksum.
-    pub fn finish(self) -> (Vec<u8>, crc32fast::Hasher) {
-        let mut ans = Ans::new();
-        for &(bin, symbol) in self.symbols.iter().rev() {
-            let bin = self.tables.coded(bin);
+    /// The bytes of each lane, and the checksum of all symbols.
+    pub fn finish(self) -> (Vec<Vec<u8>>, crc32fast::Hasher) {
+        let mut lanes = vec![Ans::new(); self.lanes];
+        for &Written { lane, bin, symbol } in self.symbols.iter().rev() {
+            let (ans, bin) = (&mut lanes[usize::from(lane)], self.tables.coded(bin));
             let cell = i32::from(symbol) >> bin.low_bits;
-            push_raw(&mut ans, u32::from(symbol as u16) & ((1 << bin.low_bits) - 1), bin.low_bits);
+            push_raw(ans, u32::from(symbol as u16) & ((1 << bin.low_bits) - 1), bin.low_bits);
             let entry = match bin.entry(cell) {
                 Some(entry) => entry,
                 None => {
-                    escape::push(&mut ans, bin.overshoot(cell));
+                    escape::push(ans, bin.overshoot(cell));
                     bin.escape()
                 }
             };
             let (start, width) = bin.span(entry);
-            push(&mut ans, Span { start, width });
+            push(ans, Span { start, width });
         }
-        let words = ans.into_compressed().unwrap_or_else(|never| match never {});
-        let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        // The last word is never zero, but its upper byte may be.
-        if bytes.last() == Some(&0) {
-            bytes.pop();
-        }
-        let mut hash = SymbolHash::new();
-        for &(_, symbol) in &self.symbols {
-            hash.add(symbol);
-        }
-        (bytes, hash.finish())
+        let mut hash = SymbolHash::default();
+        self.symbols.chunks(256).for_each(|part| hash.add(part.iter().map(|written| written.symbol)));
+        (lanes.into_iter().map(bytes).collect(), hash.0)
     }
 }
 
-/// CRC-32 over symbols as little-endian pairs of bytes, gathered into blocks.
-struct SymbolHash {
-    hasher: crc32fast::Hasher,
-    block: [u8; 1024],
-    filled: usize,
+/// What a lane has become.
+fn bytes(ans: Ans) -> Vec<u8> {
+    let words = ans.into_compressed().unwrap_or_else(|never| match never {});
+    let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    // The last word is never zero, but its upper byte may be.
+    if bytes.last() == Some(&0) {
+        bytes.pop();
+    }
+    bytes
 }
+
+/// CRC-32 over symbols as little-endian pairs of bytes.
+#[derive(Default)]
+struct SymbolHash(crc32fast::Hasher);
 
 impl SymbolHash {
-    fn new() -> Self {
-        SymbolHash { hasher: crc32fast::Hasher::new(), block: [0; 1024], filled: 0 }
-    }
-
-    #[inline]
-    fn add(&mut self, symbol: i16) {
-        self.block[self.filled..self.filled + 2].copy_from_slice(&symbol.to_le_bytes());
-        self.filled += 2;
-        if self.filled == self.block.len() {
-            self.hasher.update(&self.block);
-            self.filled = 0;
-        }
-    }
-
-    fn finish(mut self) -> crc32fast::Hasher {
-        self.hasher.update(&self.block[..self.filled]);
-        self.hasher
+    fn add(&mut self, symbols: impl Iterator<Item = i16>) {
+        let bytes: Vec<u8> = symbols.flat_map(i16::to_le_bytes).collect();
+        self.0.update(&bytes);
     }
 }
 

@@ -27,6 +27,8 @@ pub const MIN_LOG2_SCALE: i32 = -4;
 const MAX_ENTRIES: usize = 255;
 /// Most low bits of a bin.
 const MAX_LOW_BITS: u8 = 12;
+/// Stands for symbols that an entry alone does not tell.
+const BEYOND: i16 = i16::MIN;
 /// The upper bits of a quantile that index [`CodedBin::coarse`].
 const COARSE_BITS: usize = 6;
 
@@ -66,17 +68,6 @@ pub struct ScaleTables {
     bins: Vec<BinTable>,
     /// For all bins; those that are not coded have one of no use.
     coded: Vec<CodedBin>,
-    /// For all bins.
-    zeros: Vec<Zero>,
-}
-
-/// The span of a bin's zero, where a symbol is 0 more often than not; else of no width.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Zero {
-    /// The start of its span in the probability range.
-    pub start: u16,
-    /// The width of its span.
-    pub width: u16,
 }
 
 impl PartialEq for ScaleTables {
@@ -107,8 +98,7 @@ impl ScaleTables {
                 (false, None) => Err(Error::Model(format!("the probability table of bin {i} is unsound"))),
             })
             .collect::<Result<Vec<CodedBin>>>()?;
-        let zeros = coded.iter().map(|bin| bin.likely_zero().unwrap_or_default()).collect();
-        Ok(ScaleTables { bins, coded, zeros })
+        Ok(ScaleTables { bins, coded })
     }
 
     /// How many quantisers the tables are for: two where latents are quantised dependently.
@@ -133,11 +123,6 @@ impl ScaleTables {
         }
     }
 
-    #[inline(always)]
-    pub(super) fn zero(&self, bin: u8) -> Zero {
-        self.zeros[usize::from(bin)]
-    }
-
     #[inline]
     pub(super) fn coded(&self, bin: u8) -> &CodedBin {
         &self.coded[usize::from(bin)]
@@ -154,7 +139,9 @@ pub(super) struct CodedBin {
     coarse: [u8; 1 << COARSE_BITS],
     /// The start of each entry in the probability range in the upper half, its
     /// width less one in the lower; then more than any entry has.
-    spans: [u32; MAX_ENTRIES + 2],
+    spans: [u32; MAX_ENTRIES + 3],
+    /// The symbol of each entry, or [`BEYOND`].
+    symbols: [i16; MAX_ENTRIES + 1],
     /// Bits of a symbol below its cell.
     pub low_bits: u32,
     first: i32,
@@ -167,7 +154,8 @@ impl CodedBin {
     fn empty() -> CodedBin {
         CodedBin {
             coarse: [0; 1 << COARSE_BITS],
-            spans: [u32::MAX; MAX_ENTRIES + 2],
+            spans: [u32::MAX; MAX_ENTRIES + 3],
+            symbols: [BEYOND; MAX_ENTRIES + 1],
             low_bits: 0,
             first: 0,
             escape: 0,
@@ -183,7 +171,7 @@ impl CodedBin {
         if entries > MAX_ENTRIES || !holds_zero || bin.low_bits > MAX_LOW_BITS {
             return None;
         }
-        let mut spans = [u32::MAX; MAX_ENTRIES + 2];
+        let mut spans = [u32::MAX; MAX_ENTRIES + 3];
         let mut start = 0u32;
         for (span, &frequency) in spans.iter_mut().zip(&bin.frequencies) {
             *span = u32::from(u16::try_from(start).ok()?) << 16 | u32::from(frequency.checked_sub(1)?);
@@ -201,14 +189,22 @@ impl CodedBin {
             }
             *slot = entry as u8;
         }
-        Some(CodedBin { low_bits: u32::from(bin.low_bits), first, escape: cells as u8, spans, coarse })
-    }
-
-    /// The span of 0, if it has more than half of the probability.
-    fn likely_zero(&self) -> Option<Zero> {
-        let (start, width) = self.span(self.entry(0)?);
-        let likely = width.get() > 1 << (PRECISION - 1) && self.low_bits == 0;
-        likely.then_some(Zero { start, width: width.get() })
+        let mut symbols = [BEYOND; MAX_ENTRIES + 1];
+        if bin.low_bits == 0 {
+            symbols
+                .iter_mut()
+                .zip(bin.first..)
+                .take(cells as usize)
+                .for_each(|(symbol, cell)| *symbol = cell);
+        }
+        Some(CodedBin {
+            low_bits: u32::from(bin.low_bits),
+            first,
+            escape: cells as u8,
+            spans,
+            symbols,
+            coarse,
+        })
     }
 
     /// The entry whose span holds `quantile`, and its start and width.
@@ -220,7 +216,7 @@ impl CodedBin {
         let near = &self.spans[usize::from(entry)..][..3];
         // The second is taken without a branch, which could not be predicted.
         let second = near[1] <= last;
-        let mut span = if second { near[1] } else { near[0] };
+        let mut span = std::hint::select_unpredictable(second, near[1], near[0]);
         entry += u8::from(second);
         if near[2] <= last {
             while self.spans[usize::from(entry) + 1] <= last {
@@ -236,6 +232,13 @@ impl CodedBin {
     pub fn span(&self, entry: u8) -> (u16, NonZeroU16) {
         let span = self.spans[usize::from(entry)];
         ((span >> 16) as u16, NonZeroU16::MIN.saturating_add(span as u16))
+    }
+
+    /// The symbol of an entry, if that is all it takes.
+    #[inline(always)]
+    pub fn symbol(&self, entry: u8) -> Option<i16> {
+        let symbol = self.symbols[usize::from(entry)];
+        (symbol != BEYOND).then_some(symbol)
     }
 
     /// The entry that stands for every cell outside the support.

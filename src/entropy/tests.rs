@@ -2,14 +2,16 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::Error;
+use crate::model::trellis::{DEPENDENT, SCALAR, State};
 
 fn round_trip(tables: &ScaleTables, symbols: &[(u8, i16)]) -> Vec<u8> {
-    let mut writer = LatentWriter::new(tables);
+    let mut writer = LatentWriter::new(tables, 1);
     for &(bin, symbol) in symbols {
-        writer.write(bin, symbol);
+        writer.write(0, bin, symbol);
     }
-    let (bytes, written) = writer.finish();
-    let mut reader = LatentReader::new(tables, &bytes).unwrap();
+    let (lanes, written) = writer.finish();
+    let [bytes] = lanes.try_into().unwrap();
+    let mut reader = LatentReader::new(tables, &[&bytes]).unwrap();
     for &(bin, symbol) in symbols {
         assert_eq!(reader.read(bin), symbol);
     }
@@ -130,14 +132,14 @@ fn streams_are_what_the_format_document_says() {
 #[test]
 fn surplus_bytes_are_an_error() {
     let tables = ScaleTables::logistic();
-    let mut writer = LatentWriter::new(&tables);
-    writer.write(40, 3);
-    let (mut bytes, _) = writer.finish();
+    let mut writer = LatentWriter::new(&tables, 1);
+    writer.write(0, 40, 3);
+    let mut bytes = writer.finish().0.remove(0);
     bytes.extend([1, 2, 3, 4]);
-    let mut reader = LatentReader::new(&tables, &bytes).unwrap();
+    let mut reader = LatentReader::new(&tables, &[&bytes]).unwrap();
     reader.read(40);
     assert!(matches!(reader.finish(), Err(Error::Format(_))));
-    assert!(matches!(LatentReader::new(&tables, &[1, 2, 0, 0]), Err(Error::Format(_))));
+    assert!(matches!(LatentReader::new(&tables, &[&[1, 2, 0, 0]]), Err(Error::Format(_))));
 }
 
 #[test]
@@ -176,13 +178,55 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..60), bins in prop::collection::vec(0..BINS as u8, 0..100)) {
-        let tables = ScaleTables::logistic();
-        if let Ok(mut reader) = LatentReader::new(&tables, &bytes) {
-            for bin in bins {
-                reader.read(bin);
+    fn rows_survive_in_lanes(
+        rows in prop::collection::vec(prop::collection::vec((1..BINS as u8, any::<i16>(), 0..16u32), 0..40), 0..8),
+        lanes in prop::sample::select(vec![1, LANES]),
+        trellis in prop::sample::select(vec![SCALAR, DEPENDENT]),
+    ) {
+        let tables = ScaleTables::dependent();
+        let mut writer = LatentWriter::new(&tables, lanes);
+        writer.write(0, 50, -7);
+        let mut states = vec![State::start(trellis); lanes];
+        let mut expected = Vec::new();
+        for row in &rows {
+            let coded = row.iter().enumerate().map(|(number, &(bin, symbol, shift))| {
+                let (lane, symbol) = (number % lanes, symbol >> shift);
+                writer.write(lane as u8, bin + states[lane].quantiser() * BINS as u8, symbol);
+                states[lane].advance(symbol)
+            });
+            expected.push(coded.collect::<Vec<i32>>());
+        }
+        let (streams, written) = writer.finish();
+        let streams: Vec<&[u8]> = streams.iter().map(Vec::as_slice).collect();
+        let mut reader = LatentReader::new(&tables, &streams).unwrap();
+        prop_assert_eq!(reader.read(50), -7);
+        let mut states = vec![State::start(trellis); lanes];
+        for (row, expected) in rows.iter().zip(&expected) {
+            let bins: Vec<u8> = row.iter().map(|&(bin, ..)| bin).collect();
+            let mut values = vec![0; bins.len()];
+            reader.read_row(&mut states, &bins, &mut values);
+            prop_assert_eq!(&values, expected);
+        }
+        prop_assert_eq!(reader.finish().unwrap().finalize(), written.finalize());
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..60),
+        cut in 0..60usize,
+        bins in prop::collection::vec(1..BINS as u8, 0..100),
+    ) {
+        let tables = ScaleTables::dependent();
+        let (first, second) = bytes.split_at(cut.min(bytes.len()));
+        for streams in [&[&bytes[..]][..], &[first, second]] {
+            if let Ok(mut reader) = LatentReader::new(&tables, streams) {
+                for &bin in &bins {
+                    reader.read(bin);
+                }
+                let mut states = vec![State::start(DEPENDENT); streams.len()];
+                reader.read_row(&mut states, &bins, &mut vec![0; bins.len()]);
+                let _ = reader.finish();
             }
-            let _ = reader.finish();
         }
     }
 }

@@ -33,7 +33,9 @@ impl Trellis {
     /// The state after a symbol.
     #[inline(always)]
     pub const fn next(self, state: u8, symbol: i16) -> u8 {
-        (state >> 1) ^ ((state & 1) * self.quantiser) ^ ((symbol & 1) as u8 * self.odd)
+        // Masks of ones or zeros.
+        let (quantiser, odd) = (0u8.wrapping_sub(state & 1), 0u8.wrapping_sub(symbol as u8 & 1));
+        (state >> 1) ^ (self.quantiser & quantiser) ^ (self.odd & odd)
     }
 }
 
@@ -73,7 +75,14 @@ impl State {
 /// The value of a symbol in half steps.
 #[inline(always)]
 pub fn half_steps(quantiser: u8, symbol: i16) -> i32 {
-    2 * i32::from(symbol) - i32::from(quantiser) * i32::from(symbol.signum())
+    // The sign by shifts, which processors do to many symbols at once.
+    let (symbol, quantiser) = (i32::from(symbol), i32::from(quantiser));
+    2 * symbol - (((symbol >> 31) - (-symbol >> 31)) & -quantiser)
+}
+
+/// The symbol whose value is so many half steps, whatever its quantiser.
+pub fn symbol_of(half_steps: i32) -> i16 {
+    (half_steps.signum() * ((half_steps.abs() + 1) >> 1)) as i16
 }
 
 #[cfg(test)]
@@ -118,5 +127,10 @@ mod tests {
         let values = |quantiser| (-3..=3).map(move |symbol| half_steps(quantiser, symbol));
         assert!(values(0).eq([-6, -4, -2, 0, 2, 4, 6]));
         assert!(values(1).eq([-5, -3, -1, 0, 1, 3, 5]));
+        for (quantiser, symbol) in
+            [0, 1].into_iter().flat_map(|q| [0, 5, -7, i16::MIN, i16::MAX].map(|k| (q, k)))
+        {
+            assert_eq!(symbol_of(half_steps(quantiser, symbol)), symbol);
+        }
     }
 }

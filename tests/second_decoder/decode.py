@@ -58,9 +58,9 @@ def read_container(data):
     check(reader.take(4) == b"\xaeAEC", "not an .aec file")
     check(reader.byte() == 1, "another version")
     flags = reader.byte()
-    check(flags & 3 < 2 and flags < 32, f"flags {flags:#010b}")
+    check(flags & 3 < 2 and flags < 64, f"flags {flags:#010b}")
     file = {"grey": flags & 3 == 1, "bits": 16 if flags & 4 else 8, "has_alpha": flags & 8 != 0}
-    file["filtered"] = flags & 16 != 0
+    file["filtered"], file["lanes"] = flags & 16 != 0, 2 if flags & 32 else 1
     file["width"], file["height"] = reader.varint(), reader.varint()
     check(file["width"] and file["height"], "a picture without pixels")
     file["quality"], file["model"] = reader.byte(), reader.take(4)
@@ -90,7 +90,7 @@ def split_streams(payload, count):
     reader = Reader(payload)
     lengths = [reader.varint() for _ in range(count)]
     streams = [reader.take(length) for length in lengths]
-    check(reader.at == len(payload), "bytes after the last tile")
+    check(reader.at == len(payload), "bytes after the last stream")
     return streams
 
 
@@ -239,12 +239,11 @@ def synthesis(model, quality, y_hat):
 # --- 6: streams ------------------------------------------------------------------
 
 
-class Stream:
-    def __init__(self, model, data):
+class Lane:
+    def __init__(self, data):
         data = data + b"\0" * (len(data) % 2)
-        self.model, self.words = model, list(struct.unpack(f"<{len(data) // 2}H", data))
+        self.state, self.words = 0, list(struct.unpack(f"<{len(data) // 2}H", data))
         check(not self.words or self.words[-1] != 0, "the last word is zero")
-        self.state, self.symbols = 0, bytearray()
         for _ in range(2):
             if self.words:
                 self.state = self.state << 16 | self.words.pop()
@@ -263,26 +262,35 @@ class Stream:
             return 0
         return self.decode(np.arange(2**bits + 1) << (16 - bits))
 
-    def symbol(self, bin):
+
+class Streams:
+    """Those of all lanes of a tile."""
+
+    def __init__(self, model, lanes):
+        self.model, self.lanes, self.symbols = model, [Lane(data) for data in lanes], bytearray()
+
+    def symbol(self, bin, lane=0):
+        lane = self.lanes[lane]
         starts, first = self.model.starts[bin], int(self.model.first[bin])
         n = len(starts) - 1
-        entry = self.decode(starts)
+        entry = lane.decode(starts)
         cell = first + entry
         if entry == n - 1:
             b = 0
-            while self.raw(1):
+            while lane.raw(1):
                 b += 1
                 check(b <= 16, "an escape that is too long")
-            u = 2**b + self.raw(b) - 1
+            u = 2**b + lane.raw(b) - 1
             cell = first + n - 1 + u // 2 if u % 2 == 0 else first - 1 - (u - 1) // 2
         low_bits = int(self.model.low_bits[bin])
-        k = (cell << low_bits) + self.raw(low_bits)
+        k = (cell << low_bits) + lane.raw(low_bits)
         check(-32768 <= k <= 32767, "a symbol out of range")
         self.symbols += struct.pack("<h", k)
         return k
 
     def finish(self):
-        check(not self.words and self.state == 0, "the stream does not end with its symbols")
+        for lane in self.lanes:
+            check(not lane.words and lane.state == 0, "the stream does not end with its symbols")
 
 
 # --- 5: the latents of a tile ------------------------------------------------------
@@ -296,9 +304,9 @@ def bin_of(log2):
 PAIRS = [(0, 1), (0, 2), (1, -2), (1, -1), (1, 0), (1, 1), (1, 2), (2, -1), (2, 0), (2, 1)]
 
 
-def read_filter(stream):
+def read_filter(streams):
     """Fraction bits and weights: of each colour those of 3 x 11 taps and the constant."""
-    shift = stream.symbol(40)
+    shift = streams.symbol(40)
     if shift == 0:
         return None
     check(1 <= shift <= 6, "fraction bits of a filter")
@@ -308,21 +316,21 @@ def read_filter(stream):
             for pair in range(11):
                 near = pair in (0, 4)
                 bin = 26 if pair == 10 else (49 if source == colour else 43) + (10 if near else 0)
-                weights[colour, 11 * source + pair] = stream.symbol(bin)
-        weights[colour, 33] = stream.symbol(48)
+                weights[colour, 11 * source + pair] = streams.symbol(bin)
+        weights[colour, 33] = streams.symbol(48)
     check(np.abs(weights).max() <= 511, "a weight of a filter")
     return shift + 5, weights
 
 
-def read_tile(model, quality, height, width, data, filtered):
-    stream = Stream(model, data)
-    filter = read_filter(stream) if filtered else None
+def read_tile(model, quality, height, width, lanes, filtered):
+    streams = Streams(model, lanes)
+    filter = read_filter(streams) if filtered else None
     z_bins = bin_of(model.lerp("z_scale_log2", quality))
     z_steps = [Step(int(v)) for v in model.lerp("z_step_log2", quality)]
     z_hat = np.zeros((-(-height // 4), -(-width // 4), model.n), np.int64)
     for position in np.ndindex(z_hat.shape[:2]):
         for c in range(model.n):
-            k = stream.symbol(z_bins[c]) if z_bins[c] else 0
+            k = streams.symbol(z_bins[c]) if z_bins[c] else 0
             z_hat[position][c] = min(max(z_steps[c].dequantise(k), -32768), 32767)
     features = hyper_synthesis(model, quality, z_hat)[:height, :width]
 
@@ -336,27 +344,33 @@ def read_tile(model, quality, height, width, data, filtered):
         means, bins = p[:, :, : model.m], bin_of(p[:, :, model.m :] - step_log2)
         mine = (rows + columns + channels) % 2 == half
         values = np.where(mine, means, 0)
-        state = 0
+        states, row, number = [0] * len(lanes), 0, -1
         for y, x, c in zip(*np.nonzero(mine & (bins > 0))):
+            # The latents of each row take turns in the lanes.
+            row, number = y, number + 1 if y == row else 0
+            lane = number % len(lanes)
+            state = states[lane]
             quantiser = state & 1
-            k = stream.symbol(bins[y, x, c] + 96 * quantiser)
+            k = streams.symbol(bins[y, x, c] + 96 * quantiser, lane)
             n = 2 * k - quantiser * ((k > 0) - (k < 0))
             if model.quantisers == 2:
-                state = (state >> 1) ^ ((state & 1) * 18) ^ ((k & 1) * 4)
+                states[lane] = (state >> 1) ^ ((state & 1) * 18) ^ ((k & 1) * 4)
             values[y, x, c] = min(max(int(means[y, x, c]) + steps[c].dequantise_halves(n), -32768), 32767)
         y_hat = np.where(mine, values, y_hat)
-    stream.finish()
-    return y_hat, bytes(stream.symbols), filter
+    streams.finish()
+    return y_hat, bytes(streams.symbols), filter
 
 
-def read_latents(model, quality, width, height, payload, filtered):
+def read_latents(model, quality, width, height, payload, lanes, filtered):
     lh, lw = -(-height // 16), -(-width // 16)
     tiles = [(y, x) for y in range(0, lh, 64) for x in range(0, lw, 64)]
     y_hat, symbols, filters = np.zeros((lh, lw, model.m), np.int64), b"", []
-    for (y, x), stream in zip(tiles, split_streams(payload, len(tiles))):
+    streams = split_streams(payload, lanes * len(tiles))
+    for index, (y, x) in enumerate(tiles):
+        of_tile = streams[lanes * index : lanes * (index + 1)]
         th, tw = min(64, lh - y), min(64, lw - x)
         tile = slice(y, y + th), slice(x, x + tw)
-        y_hat[tile], more, filter = read_tile(model, quality, th, tw, stream, filtered)
+        y_hat[tile], more, filter = read_tile(model, quality, th, tw, of_tile, filtered)
         symbols += more
         filters.append((tile, filter))
     return y_hat, symbols, filters
@@ -420,7 +434,7 @@ def unfilter(data, height, width, bits):
 def read_alpha(model, file):
     payload, (width, height) = file["chunks"][2], (file["width"], file["height"])
     if payload[0] == 0:
-        latents = read_latents(model, payload[1], width, height, payload[2:], False)
+        latents = read_latents(model, payload[1], width, height, payload[2:], file["lanes"], False)
         return pixels(model, payload[1], latents, width, height, True, file["bits"])
     bits = payload[0]
     check(bits in (1, 2, 4, 8, 16) and bits <= file["bits"], "bits of alpha")
@@ -434,7 +448,8 @@ def decode(model, data):
     file = read_container(data)
     check(file["model"] == model.id, "another model")
     width, height = file["width"], file["height"]
-    latents = read_latents(model, file["quality"], width, height, file["chunks"][1], file["filtered"])
+    payload = file["chunks"][1]
+    latents = read_latents(model, file["quality"], width, height, payload, file["lanes"], file["filtered"])
     crc = zlib.crc32(file["chunks"].get(2, b""), zlib.crc32(latents[1], file["crc"]))
     check(crc == file["checksum"], "the checksum of the latents")
     picture = pixels(model, file["quality"], latents, width, height, file["grey"], file["bits"])

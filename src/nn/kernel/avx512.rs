@@ -251,13 +251,17 @@ fn load_wide<T>(values: &[T; WIDTH]) -> Pairs {
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn depthwise_row(layer: &Depthwise, rows: [&[i16]; 3], before: usize, output: &mut [i16]) {
     let channels = layer.channels;
-    let (width, columns) = (output.len() / channels, rows[0].len() / channels);
+    let columns = rows[0].len() / channels;
+    assert!(rows.iter().all(|row| row.len() == rows[0].len()), "rows of other lengths");
     let whole = channels - channels % WIDTH;
     let zero = _mm512_setzero_si512();
     for first in (0..whole).step_by(WIDTH) {
         let tap = |k: usize| load(&layer.weights[k * channels + first..]);
         let upper: [Pairs; 3] = std::array::from_fn(|dx| interleave(tap(dx), tap(3 + dx)));
-        let (lower, last) = (interleave(tap(6), tap(7)), interleave(tap(8), zero));
+        // Columns of the lower row are paired two by two; those of an even column of the
+        // output begin with its left neighbour, those of an odd one a column further left.
+        let even = [interleave(tap(6), tap(7)), interleave(tap(8), zero)];
+        let odd = [interleave(zero, tap(6)), interleave(tap(7), tap(8))];
         let offsets = load_wide(layer.offsets[first..][..WIDTH].try_into().unwrap());
         let shifts = load_wide(layer.shifts[first..][..WIDTH].try_into().unwrap());
         // One column of the rows: the upper two rows interleaved, and the lower row.
@@ -265,18 +269,13 @@ fn depthwise_row(layer: &Depthwise, rows: [&[i16]; 3], before: usize, output: &m
             if x >= columns {
                 return ([zero; 2], zero);
             }
-            let [above, at, below] = rows.map(|row| load(&row[x * channels + first..]));
+            // SAFETY: all rows have this many columns, and `first` is a whole register of
+            // channels before their end.
+            let [above, at, below] =
+                rows.map(|row| unsafe { _mm512_loadu_si512(row.as_ptr().add(x * channels + first).cast()) });
             (interleave(above, at), below)
         };
-        let mut left = if before == 0 { ([zero; 2], zero) } else { column(0) };
-        let mut middle = column(before);
-        for x in 0..width {
-            let right = column(x + before + 1);
-            let mut acc = multiply_add(offsets, left.0, upper[0]);
-            acc = multiply_add(acc, middle.0, upper[1]);
-            acc = multiply_add(acc, right.0, upper[2]);
-            acc = multiply_add(acc, interleave(left.1, middle.1), lower);
-            acc = multiply_add(acc, interleave(right.1, zero), last);
+        let finish = |acc: Pairs, output: &mut [i16]| {
             let mut y = _mm512_packs_epi32(
                 _mm512_srav_epi32(acc[0], shifts[0]),
                 _mm512_srav_epi32(acc[1], shifts[1]),
@@ -284,11 +283,30 @@ fn depthwise_row(layer: &Depthwise, rows: [&[i16]; 3], before: usize, output: &m
             if layer.leaky {
                 y = _mm512_max_epi16(y, _mm512_srai_epi16::<LEAKY_SHIFT>(y));
             }
-            let output: &mut [i16; WIDTH] =
-                (&mut output[x * channels + first..][..WIDTH]).try_into().unwrap();
+            let output: &mut [i16; WIDTH] = (&mut output[first..][..WIDTH]).try_into().unwrap();
             // SAFETY: the array is one register long.
             unsafe { _mm512_storeu_si512(output.as_mut_ptr().cast(), y) };
-            (left, middle) = (middle, right);
+        };
+        let mut left = if before == 0 { ([zero; 2], zero) } else { column(0) };
+        let mut middle = column(before);
+        let mut lower = interleave(left.1, middle.1);
+        for (pair, output) in output.chunks_mut(2 * channels).enumerate() {
+            let right = column(2 * pair + before + 1);
+            let next = column(2 * pair + before + 2);
+            let lower_right = interleave(right.1, next.1);
+            let sum = |columns: [Pairs; 3], taps: [Pairs; 2]| {
+                let mut acc = multiply_add(offsets, lower, taps[0]);
+                for (column, taps) in columns.into_iter().zip(upper) {
+                    acc = multiply_add(acc, column, taps);
+                }
+                multiply_add(acc, lower_right, taps[1])
+            };
+            let (here, beside) = output.split_at_mut(channels);
+            finish(sum([left.0, middle.0, right.0], even), here);
+            if !beside.is_empty() {
+                finish(sum([middle.0, right.0, next.0], odd), beside);
+            }
+            (left, middle, lower) = (right, next, lower_right);
         }
     }
     if whole < channels {
