@@ -250,30 +250,27 @@ impl Features {
             }
         };
         for index in 0..TAPS / 2 {
-            let taps = self.taps.iter_mut().skip(index).step_by(TAPS / 2).map(|pairs| &mut pairs.0[..]);
-            see(taps, LANES, slices(2 * index), slices(2 * index + 1));
+            let taps = self.taps.iter_mut().skip(index).step_by(TAPS / 2);
+            see(taps, slices(2 * index), slices(2 * index + 1));
         }
     }
 }
 
-/// Two times `a + b - 2 m`, `lanes` values a time: a number that the compiler does not
-/// know, or it unrolls the loop before it sees that it is one over vectors.
-#[inline(never)]
-fn see<'a>(
-    taps: impl Iterator<Item = &'a mut [[i16; 2]]>,
-    lanes: usize,
-    first: [&[i16]; 3],
-    second: [&[i16]; 3],
-) {
-    let [[a, b, m], [c, d, n]] = [first, second].map(|three| three.map(|values| values.chunks_exact(lanes)));
-    let left = a.zip(b).zip(m);
-    let right = c.zip(d).zip(n);
-    for ((pairs, ((a, b), m)), ((c, d), n)) in taps.zip(left).zip(right) {
-        let (left, right) = (a.iter().zip(b).zip(m), c.iter().zip(d).zip(n));
-        for ((pair, ((a, b), m)), ((c, d), n)) in pairs.iter_mut().zip(left).zip(right) {
-            let sum = |a: &i16, b: &i16, m: &i16| a.wrapping_add(*b).wrapping_sub(m.wrapping_mul(2));
-            *pair = [sum(a, b, m), sum(c, d, n)];
-        }
+/// Values that are looked at together.
+const TOGETHER: usize = 8;
+
+/// `a + b - 2 m` of two taps.
+fn see<'a>(taps: impl Iterator<Item = &'a mut WeightPair>, first: [&'a [i16]; 3], second: [&'a [i16]; 3]) {
+    let chunks = |three: [&'a [i16]; 3]| three.map(|values| values.as_chunks::<TOGETHER>().0.iter());
+    let [[a, b, m], [c, d, n]] = [first, second].map(chunks);
+    let values = a.zip(b).zip(m).zip(c.zip(d).zip(n));
+    let pairs = taps.flat_map(|pairs| pairs.0.as_chunks_mut::<TOGETHER>().0);
+    for (pairs, (((a, b), m), ((c, d), n))) in pairs.zip(values) {
+        let sum = |a: &[i16; TOGETHER], b: &[i16; TOGETHER], m: &[i16; TOGETHER]| -> [i16; TOGETHER] {
+            std::array::from_fn(|i| a[i].wrapping_add(b[i]).wrapping_sub(m[i].wrapping_mul(2)))
+        };
+        let (left, right) = (sum(a, b, m), sum(c, d, n));
+        *pairs = std::array::from_fn(|i| [left[i], right[i]]);
     }
 }
 
