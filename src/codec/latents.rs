@@ -334,8 +334,8 @@ impl<S: Sink> Symbols for Choosing<'_, S> {
     }
 
     fn row(&mut self, coded: CodedRow<'_>, _: &mut [i32]) {
-        for (number, (index, bin, mean)) in coded.latents().enumerate() {
-            let lane = (number % self.quantiser.lanes) as u8;
+        let mut lane = 0;
+        coded.each(|index, bin, mean| {
             let value = i32::from(self.wish.y.data[index]) - i32::from(mean);
             let distance = value as f32 * self.scales[(index as u32 % self.scales.len() as u32) as usize];
             let (distance, weight) = match self.wish.weights {
@@ -343,7 +343,8 @@ impl<S: Sink> Symbols for Choosing<'_, S> {
                 None => (reach(distance), WEIGHT),
             };
             self.wanted.push(Wanted { index: index as u32, lane, mean, bin, distance, weight });
-        }
+            lane = if usize::from(lane) + 1 == self.quantiser.lanes { 0 } else { lane + 1 };
+        });
     }
 
     fn end_half(&mut self, y_hat: &mut Tensor) {

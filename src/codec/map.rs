@@ -133,15 +133,16 @@ impl<F: FnMut(Symbol)> Symbols for Observed<'_, F> {
 
     fn row(&mut self, coded: CodedRow<'_>, values: &mut [i32]) {
         let mut states = self.reading.states().to_vec();
-        let lanes = states.len();
         self.reading.row(coded.bins, values);
-        for (number, ((index, bin, _), &value)) in coded.latents().zip(&*values).enumerate() {
+        let (lanes, mut number) = (states.len(), 0);
+        coded.each(|index, bin, _| {
             let state = &mut states[number % lanes];
             let bin = bin + state.quantiser() * BINS as u8;
-            let value = symbol_of(value);
+            let value = symbol_of(values[number]);
             state.advance(value);
+            number += 1;
             (self.show)(Symbol { hyper: false, index, bin, value });
-        }
+        });
     }
 
     fn end_half(&mut self, _: &mut Tensor) {

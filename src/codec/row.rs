@@ -23,20 +23,17 @@ pub(super) struct CodedRow<'a> {
 }
 
 impl CodedRow<'_> {
-    /// The index, the bin and the mean of each latent.
-    pub fn latents(&self) -> impl Iterator<Item = (usize, u8, i16)> {
-        let mut first = 0;
-        let half = self.channels.div_ceil(2);
-        self.positions.iter().zip(self.predictions.chunks_exact(2 * half)).enumerate().flat_map(
-            move |(x, (&(start, end), means))| {
-                let latents = std::mem::replace(&mut first, end)..end;
-                let index = self.index + x * self.channels + start;
-                latents.map(move |latent| {
-                    let place = usize::from(self.places[latent]);
-                    (index + 2 * place, self.bins[latent], means[place])
-                })
-            },
-        )
+    /// Shows the index, the bin and the mean of each latent.
+    pub fn each(&self, mut show: impl FnMut(usize, u8, i16)) {
+        let mut done = 0;
+        let predictions = self.predictions.chunks_exact(2 * self.channels.div_ceil(2));
+        for (x, (&(start, end), means)) in self.positions.iter().zip(predictions).enumerate() {
+            let index = self.index + x * self.channels + start;
+            for (&place, &bin) in self.places[done..end].iter().zip(&self.bins[done..end]) {
+                show(index + 2 * usize::from(place), bin, means[usize::from(place)]);
+            }
+            done = end;
+        }
     }
 }
 

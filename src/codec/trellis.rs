@@ -51,29 +51,29 @@ const BEFORE: [[u8; STATES]; 2] = {
 const BLOCK: usize = 128;
 
 /// States that are looked at together.
-const LANES: usize = 4;
+const TOGETHER: usize = 4;
 
 /// Extends the paths to all states by one symbol, whose costs are given by quantiser
 /// and parity. The bits of what is returned are the states that an odd one leads to.
 #[inline(always)]
-fn extend(paths: &mut [[f32; LANES]; STATES / LANES], costs: [[f32; 2]; 2]) -> u32 {
+fn extend(paths: &mut [[f32; TOGETHER]; STATES / TOGETHER], costs: [[f32; 2]; 2]) -> u32 {
     // Written out for this trellis, so that what is added and compared lies side by side:
     // state 2 i leads to i and, odd, to i ^ 4; state 2 i + 1 to 16 + (i ^ 2) and 16 + (i ^ 6).
     const { assert!(STATES == 32 && DEPENDENT.quantiser == 16 + 2 && DEPENDENT.odd == 4) };
-    let mut from = [[[0.0; LANES]; STATES / LANES / 2]; 2];
-    for i in 0..STATES / LANES / 2 {
+    let mut from = [[[0.0; TOGETHER]; STATES / TOGETHER / 2]; 2];
+    for i in 0..STATES / TOGETHER / 2 {
         let (a, b) = (paths[2 * i], paths[2 * i + 1]);
         from[0][i] = [a[0], a[2], b[0], b[2]];
         from[1][i] = [b[1], b[3], a[1], a[3]];
     }
-    let mut odd = [0u32; LANES];
+    let mut odd = [0u32; TOGETHER];
     for (quantiser, (from, [even_cost, odd_cost])) in from.iter().zip(costs).enumerate() {
-        for i in 0..STATES / LANES / 2 {
-            let to = quantiser * STATES / LANES / 2 + i;
-            for lane in 0..LANES {
+        for i in 0..STATES / TOGETHER / 2 {
+            let to = quantiser * STATES / TOGETHER / 2 + i;
+            for lane in 0..TOGETHER {
                 let (a, b) = (from[i][lane] + even_cost, from[i ^ 1][lane] + odd_cost);
                 paths[to][lane] = if b < a { b } else { a };
-                odd[lane] |= u32::from(b < a) << (LANES * to + lane);
+                odd[lane] |= u32::from(b < a) << (TOGETHER * to + lane);
             }
         }
     }
@@ -105,44 +105,35 @@ pub(super) fn cheapest(bin: u8, value: f32, weight: f32, costs: &Costs) -> i16 {
     (if cost(above) < cost(below) { above } else { below }) as i16
 }
 
-/// The best symbols of both quantisers, whose states are those of each lane on its own.
+/// The best paths through the trellis, one for each lane: symbols under the bins of their
+/// quantisers.
 pub(super) fn dependent(wanted: &[Wanted], lanes: usize, costs: &Costs) -> Vec<Coded> {
-    if lanes == 1 {
-        return path(wanted, costs);
-    }
-    let mut coded = vec![Coded::default(); wanted.len()];
-    for lane in 0..lanes {
-        let in_lane = |wanted: &Wanted| usize::from(wanted.lane) == lane;
-        let alone: Vec<Wanted> = wanted.iter().filter(|wanted| in_lane(wanted)).copied().collect();
-        let places = coded.iter_mut().zip(wanted).filter(|(_, wanted)| in_lane(wanted));
-        places.zip(path(&alone, costs)).for_each(|((place, _), coded)| *place = coded);
-    }
-    coded
-}
-
-/// The best path through the trellis: symbols under the bins of their quantisers.
-fn path(wanted: &[Wanted], costs: &Costs) -> Vec<Coded> {
-    let mut paths = [[f32::INFINITY; LANES]; STATES / LANES];
-    paths[0][0] = 0.0;
+    let mut start = [[f32::INFINITY; TOGETHER]; STATES / TOGETHER];
+    start[0][0] = 0.0;
+    let mut paths = vec![start; lanes];
     // Of each latent the symbols, by quantiser and parity, and the states that are
     // best reached by an odd one.
     let mut steps: Vec<([[i16; 2]; 2], u32)> = Vec::with_capacity(wanted.len());
     for block in wanted.chunks(BLOCK) {
         for latent in block {
             let choices = [choose::<0>(latent, costs), choose::<1>(latent, costs)];
-            let odd = extend(&mut paths, choices.map(|of| of.map(|choice| choice.cost)));
+            let costs = choices.map(|of| of.map(|choice| choice.cost));
+            let odd = extend(&mut paths[usize::from(latent.lane)], costs);
             steps.push((choices.map(|of| of.map(|choice| choice.symbol)), odd));
         }
-        let least = paths.as_flattened().iter().fold(f32::INFINITY, |a, &b| a.min(b));
-        paths.as_flattened_mut().iter_mut().for_each(|path| *path -= least);
+        for paths in paths.iter_mut().map(|paths| paths.as_flattened_mut()) {
+            let least = paths.iter().fold(f32::INFINITY, |a, &b| a.min(b));
+            paths.iter_mut().for_each(|path| *path -= least);
+        }
     }
-    let paths = paths.as_flattened();
-    let mut state = (0..STATES).min_by(|&a, &b| paths[a].total_cmp(&paths[b])).unwrap_or(0);
+    let cheapest = |paths: &[f32]| (0..STATES).min_by(|&a, &b| paths[a].total_cmp(&paths[b])).unwrap_or(0);
+    let mut states: Vec<usize> = paths.iter().map(|paths| cheapest(paths.as_flattened())).collect();
     let mut coded = vec![Coded::default(); wanted.len()];
     for ((coded, latent), (symbols, odd)) in coded.iter_mut().zip(wanted).zip(steps).rev() {
-        let parity = (odd >> state & 1) as usize;
-        state = usize::from(BEFORE[parity][state]);
-        let quantiser = state & 1;
+        let state = &mut states[usize::from(latent.lane)];
+        let parity = (odd >> *state & 1) as usize;
+        *state = usize::from(BEFORE[parity][*state]);
+        let quantiser = *state & 1;
         let bin = latent.bin + (quantiser * BINS) as u8;
         *coded = Coded { bin, mean: latent.mean, symbol: symbols[quantiser][parity] };
     }
