@@ -18,6 +18,11 @@ pub struct Embedded {
 /// the default of encoders.
 pub static MODELS: &[Embedded] = &[
     Embedded {
+        id: ModelId([0x72, 0x9b, 0x7f, 0xe2]),
+        name: "default",
+        bytes: include_bytes!("../../models/729b7fe2.aem"),
+    },
+    Embedded {
         id: ModelId([0x27, 0xbb, 0x02, 0xce]),
         name: "default",
         bytes: include_bytes!("../../models/27bb02ce.aem"),
@@ -46,6 +51,11 @@ pub static MODELS: &[Embedded] = &[
         id: ModelId([0x59, 0x60, 0xd9, 0xaf]),
         name: "default",
         bytes: include_bytes!("../../models/5960d9af.aem"),
+    },
+    Embedded {
+        id: ModelId([0x8d, 0x18, 0x06, 0x7c]),
+        name: "fast",
+        bytes: include_bytes!("../../models/8d18067c.aem"),
     },
     Embedded {
         id: ModelId([0x87, 0xc2, 0x7c, 0x2b]),
