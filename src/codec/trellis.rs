@@ -226,6 +226,22 @@ mod tests {
     }
 
     #[test]
+    fn lanes_do_not_know_of_each_other() {
+        let costs = Costs::new(&ScaleTables::dependent());
+        let mut wanted = latents(BLOCK as u32 - 1, 8..60, 3.0);
+        // Not in turns: rows may end with either lane.
+        wanted.iter_mut().enumerate().for_each(|(i, wanted)| wanted.lane = (i % 5 % 2) as u8);
+        let together = dependent(&wanted, 2, &costs);
+        for lane in 0..2 {
+            let (alone, found): (Vec<Wanted>, Vec<Coded>) =
+                wanted.iter().zip(&together).filter(|(wanted, _)| wanted.lane == lane).unzip();
+            let alone: Vec<Wanted> = alone.into_iter().map(|wanted| Wanted { lane: 0, ..wanted }).collect();
+            let symbols = |coded: &[Coded]| -> Vec<_> { coded.iter().map(|c| (c.bin, c.symbol)).collect() };
+            assert_eq!(symbols(&found), symbols(&dependent(&alone, 1, &costs)));
+        }
+    }
+
+    #[test]
     fn two_quantisers_beat_one() {
         let (one, two) = (Costs::new(&ScaleTables::logistic()), Costs::new(&ScaleTables::dependent()));
         // Steps at their optimum, for bits 2.2 times the squared error in half steps.
