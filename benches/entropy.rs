@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use aecodec::entropy::logistic::bin_scale;
 use aecodec::entropy::{BINS, LANES, LatentReader, LatentWriter, ScaleTables};
-use aecodec::model::trellis::{DEPENDENT, State};
+use aecodec::model::trellis::{DEPENDENT_256, State};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 #[path = "../tests/support/synthetic.rs"]
@@ -37,7 +37,7 @@ fn rows(zeros_in_four: i32, bins: usize) -> Vec<(Vec<u8>, Vec<i16>)> {
 
 fn write(tables: &ScaleTables, rows: &[(Vec<u8>, Vec<i16>)], lanes: usize) -> Vec<Vec<u8>> {
     let mut writer = LatentWriter::new(tables, lanes);
-    let mut states = vec![State::start(DEPENDENT); lanes];
+    let mut states = vec![State::start(DEPENDENT_256); lanes];
     for (bins, symbols) in rows {
         for (number, (&bin, &symbol)) in bins.iter().zip(symbols).enumerate() {
             let lane = number % lanes;
@@ -64,7 +64,7 @@ fn entropy(c: &mut Criterion) {
             group.bench_function(format!("read, {name}, lanes: {lanes}"), |b| {
                 b.iter(|| {
                     let mut reader = LatentReader::new(&tables, black_box(&streams)).unwrap();
-                    let mut states = vec![State::start(DEPENDENT); lanes];
+                    let mut states = vec![State::start(DEPENDENT_256); lanes];
                     for (bins, _) in &rows {
                         reader.read_row(&mut states, bins, &mut values[..bins.len()]);
                     }

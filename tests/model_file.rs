@@ -4,6 +4,7 @@
 mod synthetic;
 
 use aecodec::Error;
+use aecodec::model::trellis::DEPENDENT_256;
 use aecodec::model::{Model, QualityIndex, SiteParams};
 use proptest::prelude::*;
 
@@ -39,6 +40,8 @@ fn unsound_numbers_are_refused() {
     spoil(|model| model.arch.analysis_inner = 1 << 40);
     spoil(|model| model.arch.synthesis_blocks += 1);
     spoil(|model| model.arch.analysis_blocks = 0);
+    spoil(|model| model.trellis = DEPENDENT_256);
+    spoil(|model| model.z_prediction = vec![1 << 14 | 1; 2 * model.arch.hyper_latents]);
     spoil(|model| {
         for params in &mut model.networks[0].as_mut().unwrap().params {
             if let SiteParams::Pointwise { shifts, .. } = params {

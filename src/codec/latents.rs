@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::model::arch::HYPER_STRIDE;
 use crate::model::step::Step;
 use crate::model::trellis::{Trellis, half_steps};
-use crate::model::{Model, Part, QualityIndex};
+use crate::model::{Model, PREDICTION_BITS, Part, QualityIndex};
 use crate::nn::{Source, Tensor, Window};
 
 /// The quantisation of one picture.
@@ -40,6 +40,34 @@ pub(super) struct HyperChannel {
     pub step: Step,
     /// 0 where nothing is coded.
     pub bin: u8,
+    /// What the hyper-latents to the left and above predict, with [`PREDICTION_BITS`].
+    weights: [i32; 2],
+}
+
+/// The hyper-latents to the left of one and above it. Where there is none the other one takes
+/// its place; the first of all has zeros.
+#[inline]
+pub(crate) fn neighbours(z_hat: &Tensor, index: usize) -> [i16; 2] {
+    let (channels, stride) = (z_hat.channels, z_hat.width * z_hat.channels);
+    let left = (index % stride >= channels).then(|| z_hat.data[index - channels]);
+    let above = index.checked_sub(stride).map(|above| z_hat.data[above]);
+    [left.or(above), above.or(left)].map(Option::unwrap_or_default)
+}
+
+impl HyperChannel {
+    /// The mean of the hyper-latent at `index` of a tensor of which all before is known.
+    #[inline]
+    pub fn mean(&self, z_hat: &Tensor, index: usize) -> i16 {
+        let [left, above] = neighbours(z_hat, index).map(i32::from);
+        let sum = self.weights[0] * left + self.weights[1] * above;
+        saturate((sum + (1 << (PREDICTION_BITS - 1))) >> PREDICTION_BITS)
+    }
+
+    /// The value of a symbol around a mean.
+    #[inline]
+    pub fn value(&self, mean: i16, symbol: i16) -> i16 {
+        saturate(i32::from(mean) + self.step.dequantize(symbol.into()))
+    }
 }
 
 impl Quantiser {
@@ -50,18 +78,21 @@ impl Quantiser {
         let half_steps = latents.iter().map(|&log2| Step::from_log2(log2).half()).collect();
         let steps = quality.lerp(&model.z_step_log2, n).into_iter();
         let scales = quality.lerp(&model.z_scale_log2, n).into_iter();
+        let predictions = model.z_prediction.chunks_exact(2).map(|pair| [pair[0].into(), pair[1].into()]);
         Quantiser {
             quality,
             half_steps,
-            trellis: model.trellis(),
+            trellis: model.trellis,
             lanes,
             bin_starts: [0, 1]
                 .map(|start| latents.iter().skip(start).step_by(2).map(|&log2| bin_start(log2)).collect()),
             hyper_latents: steps
                 .zip(scales)
-                .map(|(step, scale)| HyperChannel {
+                .zip(predictions.chain(std::iter::repeat([0; 2])))
+                .map(|((step, scale), weights)| HyperChannel {
                     step: Step::from_log2(step),
                     bin: scale_bin(scale as i16, bin_start(0)),
+                    weights,
                 })
                 .collect(),
         }
@@ -84,8 +115,8 @@ pub(super) fn reach(distance: f32) -> f32 {
 
 /// Where symbols come from. `index` counts the values of the tile's tensor.
 pub(super) trait Symbols {
-    /// The symbol of a hyper-latent; 0 in bin 0.
-    fn hyper_latent(&mut self, index: usize, step: Step, bin: u8) -> i16;
+    /// The symbol of a hyper-latent around a mean; 0 in bin 0.
+    fn hyper_latent(&mut self, index: usize, channel: &HyperChannel, mean: i16) -> i16;
     /// How many half steps each latent of a row is from its mean.
     fn row(&mut self, coded: CodedRow<'_>, values: &mut [i32]);
     /// All latents of a half have been asked for. An encoder, which until now did not
@@ -108,11 +139,10 @@ pub(super) fn walk(
 
     let mut z_hat =
         Tensor::new(height.div_ceil(HYPER_STRIDE), width.div_ceil(HYPER_STRIDE), arch.hyper_latents);
-    for (position, z) in z_hat.data.chunks_exact_mut(arch.hyper_latents).enumerate() {
-        for (c, (z, channel)) in z.iter_mut().zip(&quantiser.hyper_latents).enumerate() {
-            let symbol = symbols.hyper_latent(position * arch.hyper_latents + c, channel.step, channel.bin);
-            *z = saturate(channel.step.dequantize(symbol.into()));
-        }
+    for (index, channel) in (0..z_hat.data.len()).zip(quantiser.hyper_latents.iter().cycle()) {
+        let mean = channel.mean(&z_hat, index);
+        let symbol = symbols.hyper_latent(index, channel, mean);
+        z_hat.data[index] = channel.value(mean, symbol);
     }
     let features = crop_to(run(Part::HyperSynthesis, &z_hat)?, height, width);
 
@@ -262,7 +292,7 @@ pub(super) fn quantise(model: &PreparedModel, quantiser: &Quantiser, wish: Wish<
     let mut z_hat = wish.z.clone();
     let channels = quantiser.hyper_latents.iter().cycle();
     for ((z, coded), channel) in z_hat.data.iter_mut().zip(&hyper_coded).zip(channels) {
-        *z = saturate(channel.step.dequantize(coded.symbol.into()));
+        *z = channel.value(coded.mean, coded.symbol);
     }
     Ok(Quantised { y_hat, coded, z_hat, hyper_coded })
 }
@@ -302,7 +332,6 @@ struct Choosing<'a, S> {
     sink: S,
     wish: Wish<'a>,
     quantiser: &'a Quantiser,
-    dependent: bool,
     costs: &'a Costs,
     /// Of each channel, half steps in a latent's unit.
     scales: Vec<f32>,
@@ -313,23 +342,23 @@ struct Choosing<'a, S> {
 impl<'a, S> Choosing<'a, S> {
     fn new(model: &'a PreparedModel, quantiser: &'a Quantiser, wish: Wish<'a>, sink: S) -> Self {
         let scales = quantiser.half_steps.iter().map(|step| 1.0 / step.to_f32()).collect();
-        let (dependent, costs) = (model.model().is_dependent(), model.costs());
-        Choosing { sink, wish, quantiser, dependent, costs, scales, wanted: Vec::new() }
+        Choosing { sink, wish, quantiser, costs: model.costs(), scales, wanted: Vec::new() }
     }
 }
 
 impl<S: Sink> Symbols for Choosing<'_, S> {
     #[inline]
-    fn hyper_latent(&mut self, index: usize, step: Step, bin: u8) -> i16 {
-        let z = self.wish.z.data[index];
+    fn hyper_latent(&mut self, index: usize, channel: &HyperChannel, mean: i16) -> i16 {
+        let &HyperChannel { step, bin, .. } = channel;
+        let distance = i32::from(self.wish.z.data[index]) - i32::from(mean);
         let symbol = match self.wish.weights {
             _ if bin == 0 => 0,
-            None => nearest(step.quotient_q8(z.into())),
+            None => nearest(step.quotient_q8(distance)),
             Some(weights) => {
-                trellis::cheapest(bin, f32::from(z) / step.to_f32(), weights.z[index], self.costs)
+                trellis::cheapest(bin, distance as f32 / step.to_f32(), weights.z[index], self.costs)
             }
         };
-        self.sink.hyper_latent(index, Coded { bin, mean: 0, symbol });
+        self.sink.hyper_latent(index, Coded { bin, mean, symbol });
         symbol
     }
 
@@ -348,10 +377,7 @@ impl<S: Sink> Symbols for Choosing<'_, S> {
     }
 
     fn end_half(&mut self, y_hat: &mut Tensor) {
-        let coded = match self.dependent {
-            true => trellis::dependent(&self.wanted, self.quantiser.lanes, self.costs),
-            false => trellis::scalar(&self.wanted, self.costs),
-        };
+        let coded = trellis::choose(self.quantiser.trellis, &self.wanted, self.quantiser.lanes, self.costs);
         for (wanted, coded) in self.wanted.drain(..).zip(coded) {
             let index = wanted.index as usize;
             let value = half_steps(coded.bin / BINS as u8, coded.symbol);
@@ -366,4 +392,34 @@ impl<S: Sink> Symbols for Choosing<'_, S> {
 #[inline]
 fn nearest(quotient_q8: i32) -> i16 {
     saturate((quotient_q8 + 128) >> 8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_at_the_borders_stand_in_for_each_other() {
+        let mut z_hat = Tensor::new(2, 3, 2);
+        (0..).zip(&mut z_hat.data).for_each(|(i, z)| *z = i);
+        let of_channel_1: Vec<[i16; 2]> =
+            (0..6).map(|position| neighbours(&z_hat, 2 * position + 1)).collect();
+        assert_eq!(of_channel_1, [[0, 0], [1, 1], [3, 3], [1, 1], [7, 3], [9, 5]]);
+    }
+
+    #[test]
+    fn means_are_rounded_and_stay_within_16_bits() {
+        let channel = |weights| HyperChannel { step: Step::from_log2(0), bin: 1, weights };
+        let mut z_hat = Tensor::new(1, 2, 1);
+        let one = 1 << PREDICTION_BITS;
+        for (z, weights, mean) in [
+            (5, [one / 2, 0], 3),
+            (-5, [one / 2, 0], -2),
+            (-32768, [4 * one, 4 * one], -32768),
+            (7, [0, one], 7),
+        ] {
+            z_hat.data[0] = z;
+            assert_eq!(channel(weights).mean(&z_hat, 1), mean);
+        }
+    }
 }

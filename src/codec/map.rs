@@ -2,7 +2,7 @@
 
 use super::decode::{check_limits, lanes};
 use super::filter::Filter;
-use super::latents::{Quantiser, Symbols, walk};
+use super::latents::{HyperChannel, Quantiser, Symbols, walk};
 use super::options::DecodeOptions;
 use super::prepared::{self, PreparedModel};
 use super::reading::Reading;
@@ -11,7 +11,6 @@ use crate::container::{Container, split_streams};
 use crate::entropy::BINS;
 use crate::error::{Error, Result};
 use crate::model::arch::HYPER_STRIDE;
-use crate::model::step::Step;
 use crate::model::trellis::symbol_of;
 use crate::nn::Tensor;
 use crate::tile::{Tile, TileGrid};
@@ -65,24 +64,26 @@ pub fn bit_map(bytes: &[u8], options: &DecodeOptions) -> Result<BitMap> {
     Ok(map)
 }
 
-/// The bin and value of each symbol of a file's colours that is coded.
+/// The symbols of a file's colours that are coded.
 #[cfg(feature = "train")]
-pub(crate) fn symbols(bytes: &[u8], options: &DecodeOptions) -> Result<Vec<(u8, i16)>> {
+pub(crate) fn symbols(bytes: &[u8], options: &DecodeOptions) -> Result<Vec<Symbol>> {
     let container = Container::read(bytes)?;
     check_limits(&container, &options.limits)?;
     let mut all = Vec::new();
-    observe(&container, options, |_, _, symbol| all.push((symbol.bin, symbol.value)))?;
+    observe(&container, options, |_, _, symbol| all.push(symbol))?;
     Ok(all)
 }
 
 /// A symbol that is coded.
-struct Symbol {
+pub(crate) struct Symbol {
     /// Whether it is a hyper-latent's.
-    hyper: bool,
+    pub hyper: bool,
     /// Its place in the tile's tensor.
-    index: usize,
-    bin: u8,
-    value: i16,
+    pub index: usize,
+    /// Its distribution.
+    pub bin: u8,
+    /// What it says.
+    pub value: i16,
 }
 
 /// Reads the symbols of the colours of a file within limits, and shows each that is coded.
@@ -123,7 +124,8 @@ struct Observed<'a, F> {
 }
 
 impl<F: FnMut(Symbol)> Symbols for Observed<'_, F> {
-    fn hyper_latent(&mut self, index: usize, _: Step, bin: u8) -> i16 {
+    fn hyper_latent(&mut self, index: usize, channel: &HyperChannel, _: i16) -> i16 {
+        let bin = channel.bin;
         let value = self.reading.symbol(bin);
         if bin > 0 {
             (self.show)(Symbol { hyper: true, index, bin, value });

@@ -1,12 +1,11 @@
 //! A tile's stream to latents.
 
 use super::filter::Filter;
-use super::latents::{Quantiser, Symbols, walk};
+use super::latents::{HyperChannel, Quantiser, Symbols, walk};
 use super::prepared::PreparedModel;
 use super::row::CodedRow;
 use crate::entropy::LatentReader;
 use crate::error::Result;
-use crate::model::step::Step;
 use crate::model::trellis::State;
 use crate::nn::Tensor;
 
@@ -77,8 +76,8 @@ impl<'t> Reading<'t> {
 
 impl Symbols for Reading<'_> {
     #[inline]
-    fn hyper_latent(&mut self, _: usize, _: Step, bin: u8) -> i16 {
-        self.symbol(bin)
+    fn hyper_latent(&mut self, _: usize, channel: &HyperChannel, _: i16) -> i16 {
+        self.symbol(channel.bin)
     }
 
     fn row(&mut self, coded: CodedRow<'_>, values: &mut [i32]) {

@@ -41,3 +41,18 @@ pub(crate) fn coded_latents(
 ) -> Result<Tensor> {
     Analysed::new(picture, model, quality)?.quantise(model)
 }
+
+pub(crate) use super::latents::neighbours;
+
+/// The hyper-latents of a picture's tiles as a decoder will see them at effort 0.
+pub(crate) fn coded_hyper_latents(
+    picture: &DynamicImage,
+    model: &PreparedModel,
+    quality: QualityIndex,
+) -> Result<Vec<Tensor>> {
+    let Analysed { quantiser, tiles, .. } = Analysed::new(picture, model, quality)?;
+    let z_hat = |(y, z): &(Tensor, Tensor)| {
+        Ok(latents::quantise(model, &quantiser, Wish { y, z, weights: None })?.z_hat)
+    };
+    tiles.iter().map(z_hat).collect()
+}

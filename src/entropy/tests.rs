@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::Error;
-use crate::model::trellis::{DEPENDENT, SCALAR, State};
+use crate::model::trellis::{DEPENDENT_32, DEPENDENT_256, SCALAR, State};
 
 fn round_trip(tables: &ScaleTables, symbols: &[(u8, i16)]) -> Vec<u8> {
     let mut writer = LatentWriter::new(tables, 1);
@@ -181,7 +181,7 @@ proptest! {
     fn rows_survive_in_lanes(
         rows in prop::collection::vec(prop::collection::vec((1..BINS as u8, any::<i16>(), 0..16u32), 0..40), 0..8),
         lanes in prop::sample::select(vec![1, LANES]),
-        trellis in prop::sample::select(vec![SCALAR, DEPENDENT]),
+        trellis in prop::sample::select(vec![SCALAR, DEPENDENT_32, DEPENDENT_256]),
     ) {
         let tables = ScaleTables::dependent();
         let mut writer = LatentWriter::new(&tables, lanes);
@@ -223,7 +223,7 @@ proptest! {
                 for &bin in &bins {
                     reader.read(bin);
                 }
-                let mut states = vec![State::start(DEPENDENT); streams.len()];
+                let mut states = vec![State::start(DEPENDENT_256); streams.len()];
                 reader.read_row(&mut states, &bins, &mut vec![0; bins.len()]);
                 let _ = reader.finish();
             }

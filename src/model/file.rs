@@ -4,13 +4,15 @@
 //! the numbers of [`Arch`]; `channels` and `hyper_channels` are the decoder's,
 //! and the encoder's too unless `analysis_channels` or `hyper_analysis_channels`
 //! say otherwise; `synthesis_inner` and `analysis_inner` stand there where a
-//! block's branches are not as wide as the stream. Tensors beside those of the
-//! networks, for which see `model/tensors.rs`:
+//! block's branches are not as wide as the stream, `states` where two quantisers
+//! have not 32. Tensors beside those of the networks, for which see
+//! `model/tensors.rs`:
 //!
 //! ```text
 //! y_step_log2            I16 [ANCHORS, latents]
 //! z_step_log2            I16 [ANCHORS, hyper_latents]
 //! z_scale_log2           I16 [ANCHORS, hyper_latents]
+//! z_prediction           I16 [hyper_latents, 2], or none
 //! tables.low_bits        U8  [BINS, or twice that with two quantisers]
 //! tables.first           I16 [as many]
 //! tables.entries         U8  [as many]: how many frequencies a bin has
@@ -24,7 +26,8 @@ use safetensors::tensor::Dtype;
 
 use super::quality::{ANCHORS, LOG2_BITS};
 use super::tensors::{Description, FileTensors, Tensors, read_network, write_network};
-use super::{Arch, IntegerNetwork, MAX_QUALITY, Model, Part};
+use super::trellis::{DEPENDENT_32, DEPENDENT_256, SCALAR, Trellis};
+use super::{Arch, IntegerNetwork, MAX_QUALITY, Model, PREDICTION_BITS, Part};
 use crate::entropy::{BINS, BinTable, ScaleTables};
 use crate::error::{Error, Result};
 
@@ -34,6 +37,10 @@ const FORMAT: &str = "1";
 const MAX_CHANNELS: usize = 1024;
 /// Most blocks of a transform.
 const MAX_BLOCKS: usize = 64;
+/// The tensor of predictions of hyper-latents.
+const PREDICTION: &str = "z_prediction";
+/// The largest weight in it: two of them stay within 32 bits.
+const MAX_PREDICTION: u16 = 4 << PREDICTION_BITS;
 /// Quantisation steps lie within these octaves.
 const STEP_OCTAVES: std::ops::RangeInclusive<i16> = -8 << LOG2_BITS..=14 << LOG2_BITS;
 
@@ -48,18 +55,22 @@ impl Model {
         let mut tensors = Tensors::open(bytes)?;
         let description = tensors.description()?;
         let (name, arch) = (description.name(FORMAT)?, parse_arch(&description)?);
+        let states = description.text("states").ok().map(str::to_string);
         let mut networks = [const { None }; 6];
         for &part in parts {
             let (layers, inputs) = (arch.layers(part), arch.input_channels(part));
             networks[part as usize] = Some(read_network(&mut tensors, part.name(), layers, inputs)?);
         }
         let (m, n) = (arch.latents, arch.hyper_latents);
+        let tables = read_tables(&mut tensors)?;
         let model = Model {
             networks,
             y_step_log2: read_steps(&mut tensors, "y_step_log2", m)?,
             z_step_log2: read_steps(&mut tensors, "z_step_log2", n)?,
             z_scale_log2: tensors.i16s("z_scale_log2", &[ANCHORS, n])?,
-            tables: read_tables(&mut tensors)?,
+            z_prediction: read_prediction(&mut tensors, n)?,
+            trellis: trellis(states.as_deref(), tables.quantisers())?,
+            tables,
             quality_map: tensors.bytes("quality_map", Dtype::U8, &[usize::from(MAX_QUALITY) + 1])?.to_vec(),
             name,
             arch,
@@ -91,6 +102,9 @@ impl Model {
         file.i16s("y_step_log2", &[ANCHORS, self.arch.latents], &self.y_step_log2);
         file.i16s("z_step_log2", &[ANCHORS, self.arch.hyper_latents], &self.z_step_log2);
         file.i16s("z_scale_log2", &[ANCHORS, self.arch.hyper_latents], &self.z_scale_log2);
+        if !self.z_prediction.is_empty() {
+            file.i16s(PREDICTION, &[self.arch.hyper_latents, 2], &self.z_prediction);
+        }
         write_tables(&mut file, &self.tables);
         file.u8s("quality_map", self.quality_map.clone());
         file.serialize(self.description())
@@ -98,7 +112,11 @@ impl Model {
 
     fn description(&self) -> String {
         let numbers = arch_numbers(&self.arch).into_iter().map(|(key, value)| format!(";{key}={value}"));
-        format!("format={FORMAT};name={}{}", self.name, numbers.collect::<String>())
+        let states = match self.trellis {
+            SCALAR | DEPENDENT_32 => String::new(),
+            Trellis { states, .. } => format!(";states={states}"),
+        };
+        format!("format={FORMAT};name={}{}{states}", self.name, numbers.collect::<String>())
     }
 }
 
@@ -155,8 +173,30 @@ fn read_steps(tensors: &mut Tensors<'_>, name: &str, channels: usize) -> Result<
     }
 }
 
+fn read_prediction(tensors: &mut Tensors<'_>, channels: usize) -> Result<Vec<i16>> {
+    if tensors.shape(PREDICTION).is_none() {
+        return Ok(Vec::new());
+    }
+    let weights = tensors.i16s(PREDICTION, &[channels, 2])?;
+    match weights.iter().find(|weight| weight.unsigned_abs() > MAX_PREDICTION) {
+        Some(weight) => Err(Error::Model(format!("{PREDICTION} holds {weight}, out of range"))),
+        None => Ok(weights),
+    }
+}
+
+/// The states of a model whose metadata say that there are so many, or say nothing.
+fn trellis(states: Option<&str>, quantisers: usize) -> Result<Trellis> {
+    match (states, quantisers) {
+        (None, 1) => Ok(SCALAR),
+        (None, _) => Ok(DEPENDENT_32),
+        (Some("256"), 2) => Ok(DEPENDENT_256),
+        (Some(states), _) => Err(Error::Model(format!("{states:?} states of {quantisers} quantisers"))),
+    }
+}
+
 fn read_tables(tensors: &mut Tensors<'_>) -> Result<ScaleTables> {
-    let count = if tensors.has("tables.low_bits", &[2 * BINS]) { 2 * BINS } else { BINS };
+    let two = tensors.shape("tables.low_bits") == Some(&[2 * BINS]);
+    let count = if two { 2 * BINS } else { BINS };
     let low_bits = tensors.bytes("tables.low_bits", Dtype::U8, &[count])?;
     let first = tensors.i16s("tables.first", &[count])?;
     let entries = tensors.bytes("tables.entries", Dtype::U8, &[count])?;

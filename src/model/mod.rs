@@ -20,6 +20,7 @@ pub use quality::QualityIndex;
 pub use restoration::{RestorationArch, RestorationModel, Task};
 
 use crate::entropy::ScaleTables;
+use trellis::Trellis;
 
 /// Everything a codec needs besides code. [`Model::read`] and [`Model::write`]
 /// are its file, see `file`.
@@ -37,26 +38,24 @@ pub struct Model {
     pub z_step_log2: Vec<i16>,
     /// `ANCHORS x hyper_latents`: log2 of the scales of z, in quantisation steps.
     pub z_scale_log2: Vec<i16>,
+    /// `hyper_latents x 2`: what the hyper-latents to the left and above predict of one, with
+    /// [`PREDICTION_BITS`] fraction bits; empty where nothing is predicted.
+    pub z_prediction: Vec<i16>,
+    /// The states that latents go through; as many quantisers as the tables have.
+    pub trellis: Trellis,
     /// The distributions of all symbols.
     pub tables: ScaleTables,
     /// The quality index of each whole quality from 0 to [`MAX_QUALITY`].
     pub quality_map: Vec<u8>,
 }
 
+/// Fraction bits of [`Model::z_prediction`].
+pub const PREDICTION_BITS: u32 = 12;
+
 /// The best quality a caller can ask for; 0 is the smallest file.
 pub const MAX_QUALITY: u8 = 100;
 
 impl Model {
-    /// Whether latents are quantised dependently: where there are tables for two quantisers.
-    pub fn is_dependent(&self) -> bool {
-        self.tables.quantisers() == 2
-    }
-
-    /// The states that latents go through.
-    pub fn trellis(&self) -> trellis::Trellis {
-        if self.is_dependent() { trellis::DEPENDENT } else { trellis::SCALAR }
-    }
-
     /// The quality index of a quality in `0.0..=100.0`, interpolated between the
     /// whole ones; `None` for other values.
     pub fn quality_index(&self, quality: f32) -> Option<QualityIndex> {

@@ -18,6 +18,11 @@ pub struct Embedded {
 /// the default of encoders.
 pub static MODELS: &[Embedded] = &[
     Embedded {
+        id: ModelId([0x9f, 0x08, 0xf6, 0x09]),
+        name: "default",
+        bytes: include_bytes!("../../models/9f08f609.aem"),
+    },
+    Embedded {
         id: ModelId([0x72, 0x9b, 0x7f, 0xe2]),
         name: "default",
         bytes: include_bytes!("../../models/729b7fe2.aem"),
@@ -51,6 +56,11 @@ pub static MODELS: &[Embedded] = &[
         id: ModelId([0x59, 0x60, 0xd9, 0xaf]),
         name: "default",
         bytes: include_bytes!("../../models/5960d9af.aem"),
+    },
+    Embedded {
+        id: ModelId([0xf8, 0xcf, 0xf5, 0xc3]),
+        name: "fast",
+        bytes: include_bytes!("../../models/f8cff5c3.aem"),
     },
     Embedded {
         id: ModelId([0x8d, 0x18, 0x06, 0x7c]),

@@ -173,9 +173,9 @@ impl<'a> Tensors<'a> {
             .ok_or_else(|| Error::Model(format!("no \"{METADATA_KEY}\" in the metadata")))
     }
 
-    /// Whether there is a tensor of this shape.
-    pub fn has(&self, name: &str, shape: &[usize]) -> bool {
-        self.metadata.info(name).is_some_and(|info| info.shape == shape)
+    /// The shape of a tensor, if there is one.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.metadata.info(name).map(|info| &info.shape[..])
     }
 
     /// The bytes of a tensor of this type and shape.

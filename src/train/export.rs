@@ -21,6 +21,7 @@ use crate::model::layer::{GATE_LIMIT, Layer};
 use crate::model::quality::{ANCHORS, LOG2_BITS};
 use crate::model::restoration::PART;
 use crate::model::scale::row_shift;
+use crate::model::trellis::SCALAR;
 use crate::model::{IntegerNetwork, MAX_QUALITY, Model, RestorationArch, RestorationModel, SiteParams};
 
 /// Fraction bits of a gate's clamped factor.
@@ -296,6 +297,8 @@ pub fn convert(
         y_step_log2: fixed(Y_STEP, y_bits)?,
         z_step_log2: fixed(Z_STEP, z_bits)?,
         z_scale_log2: fixed(Z_SCALE, 0)?,
+        z_prediction: Vec::new(),
+        trellis: SCALAR,
         tables,
         quality_map,
     };

@@ -18,6 +18,7 @@ pub mod degrade;
 pub mod export;
 pub mod fit;
 pub mod grow;
+pub mod hyper_fit;
 pub mod import;
 pub mod kernels;
 pub mod klt;

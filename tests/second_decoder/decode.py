@@ -131,6 +131,9 @@ class Model:
         self.blocks = int(arch["synthesis_blocks"])
         self.low_bits, self.first = self.tensor("tables.low_bits"), self.tensor("tables.first")
         self.quantisers = len(self.first) // 96
+        # What quantiser 1 and an odd symbol do to the state.
+        self.trellis = (143, 13) if arch.get("states") == "256" else (18, 4)
+        self.z_weights = self.tensor("z_prediction") if "z_prediction" in self.index else None
         self.starts = []
         frequencies, at = self.tensor("tables.frequencies"), 0
         for entries in self.tensor("tables.entries"):
@@ -328,10 +331,15 @@ def read_tile(model, quality, height, width, lanes, filtered):
     z_bins = bin_of(model.lerp("z_scale_log2", quality))
     z_steps = [Step(int(v)) for v in model.lerp("z_step_log2", quality)]
     z_hat = np.zeros((-(-height // 4), -(-width // 4), model.n), np.int64)
-    for position in np.ndindex(z_hat.shape[:2]):
+    for y, x in np.ndindex(z_hat.shape[:2]):
+        means = np.zeros(model.n, np.int64)
+        if model.z_weights is not None and (x or y):
+            left, above = z_hat[y, x - 1] if x else z_hat[y - 1, x], z_hat[y - 1, x] if y else z_hat[y, x - 1]
+            sums = model.z_weights[:, 0] * left + model.z_weights[:, 1] * above
+            means = np.clip((sums + 2**11) >> 12, -32768, 32767)
         for c in range(model.n):
             k = streams.symbol(z_bins[c]) if z_bins[c] else 0
-            z_hat[position][c] = min(max(z_steps[c].dequantise(k), -32768), 32767)
+            z_hat[y, x, c] = min(max(int(means[c]) + z_steps[c].dequantise(k), -32768), 32767)
     features = hyper_synthesis(model, quality, z_hat)[:height, :width]
 
     step_log2 = model.lerp("y_step_log2", quality)
@@ -354,7 +362,8 @@ def read_tile(model, quality, height, width, lanes, filtered):
             k = streams.symbol(bins[y, x, c] + 96 * quantiser, lane)
             n = 2 * k - quantiser * ((k > 0) - (k < 0))
             if model.quantisers == 2:
-                states[lane] = (state >> 1) ^ ((state & 1) * 18) ^ ((k & 1) * 4)
+                of_quantiser, of_odd = model.trellis
+                states[lane] = (state >> 1) ^ (quantiser * of_quantiser) ^ ((k & 1) * of_odd)
             values[y, x, c] = min(max(int(means[y, x, c]) + steps[c].dequantise_halves(n), -32768), 32767)
         y_hat = np.where(mine, values, y_hat)
     streams.finish()

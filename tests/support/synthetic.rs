@@ -5,6 +5,7 @@
 use aecodec::entropy::ScaleTables;
 use aecodec::model::layer::{Layer, sites};
 use aecodec::model::quality::{ANCHORS, LOG2_BITS};
+use aecodec::model::trellis::{DEPENDENT_256, SCALAR};
 use aecodec::model::{Arch, IntegerNetwork, Model, Part, SiteParams};
 
 /// A linear congruential generator.
@@ -47,15 +48,18 @@ pub fn model(arch: Arch) -> Model {
         y_step_log2: falling(arch.latents, 12 << LOG2_BITS, 700),
         z_step_log2: falling(arch.hyper_latents, 10 << LOG2_BITS, 300),
         z_scale_log2: falling(arch.hyper_latents, 1 << LOG2_BITS, -300),
+        z_prediction: Vec::new(),
+        trellis: SCALAR,
         tables: ScaleTables::logistic(),
         quality_map: (0..=100).map(|quality| (quality * 255 / 100) as u8).collect(),
         arch,
     }
 }
 
-/// The same with two quantisers.
+/// The same with two quantisers and hyper-latents that are predicted.
 pub fn dependent(arch: Arch) -> Model {
-    Model { tables: ScaleTables::dependent(), ..model(arch) }
+    let z_prediction = (0..2 * arch.hyper_latents as i16).map(|i| 2600 - 900 * (i % 5)).collect();
+    Model { tables: ScaleTables::dependent(), trellis: DEPENDENT_256, z_prediction, ..model(arch) }
 }
 
 fn network(arch: &Arch, part: Part, random: &mut Random) -> IntegerNetwork {
