@@ -124,9 +124,8 @@ fn embedded(index: usize) -> Result<Arc<PreparedModel>> {
     if let Some(model) = cell.get() {
         return Ok(Arc::clone(model));
     }
-    // Encoders read the rest when they need it.
-    let parts = [Part::HyperSynthesis, Part::Prior, Part::Context, Part::Synthesis];
+    // Networks are read when they are needed, and packed: the file's order need not be kept.
     let (file, id) = (MODELS[index].bytes, MODELS[index].id);
-    let model = PreparedModel::of_file(Model::read_parts(file, &parts)?, file, id, Level::best());
+    let model = PreparedModel::of_file(Model::read_parts(file, &[])?, file, id, Level::best());
     Ok(Arc::clone(cell.get_or_init(|| model)))
 }
