@@ -27,6 +27,7 @@ use super::pixels::SYNTHESIS_OUTPUT_BITS;
 use super::prediction::Predictions;
 use super::prepared::PreparedModel;
 use super::tensors;
+use super::trellis::whole;
 use crate::error::Result;
 use crate::model::Part;
 use crate::model::arch::{LATENT_STRIDE, PIXEL_BLOCK, PIXEL_CHANNELS};
@@ -362,13 +363,10 @@ impl Patch {
     }
 }
 
-/// The nearest whole number, halves to even, of 16 bits. Plain sums, since the standard
-/// library's function is a call where the processor need not have the instruction.
+/// The nearest whole number, halves to even, of 16 bits.
 #[inline(always)]
 pub(super) fn nearest(value: f32) -> i16 {
-    /// Numbers of this size have no fraction bits.
-    const WHOLE: f32 = 1.5 * (1 << 23) as f32;
-    (value.clamp(-32768.0, 32767.0) + WHOLE - WHOLE) as i16
+    whole(value.clamp(-32768.0, 32767.0)) as i16
 }
 
 /// `2^k`, exactly.

@@ -49,8 +49,8 @@ impl Near {
 /// through a trellis, one for each lane.
 pub(super) fn choose(trellis: Trellis, wanted: &[Wanted], lanes: usize, costs: &Costs) -> Vec<Coded> {
     // The compiler is told what leads to a state, so that it can add and compare side by side.
-    const SMALL: [usize; 2] = turned(DEPENDENT_32);
-    const LARGE: [usize; 2] = turned(DEPENDENT_256);
+    const SMALL: [usize; 2] = reversed(DEPENDENT_32);
+    const LARGE: [usize; 2] = reversed(DEPENDENT_256);
     match trellis {
         SCALAR => scalar(wanted, costs),
         DEPENDENT_32 => dependent::<32, 2, { SMALL[0] }, { SMALL[1] }>(wanted, lanes, costs),
@@ -60,7 +60,7 @@ pub(super) fn choose(trellis: Trellis, wanted: &[Wanted], lanes: usize, costs: &
 
 /// What quantiser 1 and an odd symbol do to the number of a state without its quantiser, as
 /// [`Paths`] numbers them.
-const fn turned(trellis: Trellis) -> [usize; 2] {
+const fn reversed(trellis: Trellis) -> [usize; 2] {
     let bits = (trellis.states / 2).ilog2();
     let turn = trellis.quantiser as u32 - trellis.states as u32 / 2;
     [
@@ -257,9 +257,11 @@ fn near<const QUANTISER: u8>(latent: &Wanted, costs: &Costs) -> (Near, [f32; 2])
     (Near { below, larger: [d < b, c < a] }, by_parity)
 }
 
-/// The nearest whole number, halves to even, of one below 2^21 in magnitude.
+/// The nearest whole number, halves to even, of one below 2^21 in magnitude. A plain sum,
+/// since the standard library's function is a call where the processor need not have the
+/// instruction.
 #[inline(always)]
-fn whole(value: f32) -> i32 {
+pub(super) fn whole(value: f32) -> i32 {
     /// Numbers of this size have no fraction bits.
     const WHOLE: f32 = 1.5 * (1 << 23) as f32;
     (value + WHOLE).to_bits() as i32 - WHOLE.to_bits() as i32

@@ -34,11 +34,6 @@ pub const DEPENDENT_32: Trellis = Trellis { states: 32, quantiser: 18, odd: 4 };
 pub const DEPENDENT_256: Trellis = Trellis { states: 256, quantiser: 143, odd: 13 };
 
 impl Trellis {
-    /// How many quantisers there are.
-    pub const fn quantisers(self) -> usize {
-        if self.states == 1 { 1 } else { 2 }
-    }
-
     /// The state after a symbol.
     #[inline(always)]
     pub const fn next(self, state: u8, symbol: i16) -> u8 {

@@ -16,7 +16,7 @@ use super::import::{import, read_model, y_bits};
 use super::kernels::Geometry;
 use super::model::{Batch, CodecModel, anchored, image_of_rows};
 use super::quantize::Rounding;
-use super::requantise::dependent;
+use super::requantise::{dependent, prepared};
 use super::{export, validate};
 use crate::codec::training::encode_nearest;
 use crate::codec::{DecodeOptions, PreparedModel, decode};
@@ -84,8 +84,7 @@ pub fn scalar(args: &ExportArgs, pictures: &[(Geometry, Vec<f32>)]) -> Result<(M
     )?;
     report_clipping(&checkpoint, unseen, &formats)?;
 
-    let bytes = model.write();
-    let prepared = PreparedModel::new(Model::read(&bytes)?, ModelId::of(&bytes));
+    let prepared = prepared(&model)?;
     let mut losses = Vec::new();
     for index in RATE_INDICES {
         let loss = integer_loss(&floats, &prepared, pictures, index)?;

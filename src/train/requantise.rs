@@ -84,11 +84,12 @@ pub fn dependent(mut model: Model, pictures: &[DynamicImage]) -> Result<Model> {
 
 /// log2 of the steps that a model's latents would have with one quantiser.
 pub fn scalar_steps(model: &Model) -> Vec<i16> {
-    let spacing = if model.trellis.quantisers() == 2 { SPACING } else { 0 };
+    let spacing = if model.trellis == SCALAR { 0 } else { SPACING };
     model.y_step_log2.iter().map(|step| step - spacing).collect()
 }
 
-fn prepared(model: &Model) -> Result<Arc<PreparedModel>> {
+/// A model as its file would be read.
+pub fn prepared(model: &Model) -> Result<Arc<PreparedModel>> {
     let bytes = model.write();
     Ok(PreparedModel::new(Model::read(&bytes)?, ModelId::of(&bytes)))
 }
