@@ -1,13 +1,15 @@
-//! A linear filter between the synthesis transform and the pixels, which the encoder
-//! fits to a tile: what the networks do to pictures in general they do too much or too
+//! A filter between the synthesis transform and the pixels, which the encoder fits to a tile: what the networks do to pictures in general they do too much or too
 //! little to the one at hand, and what its colours have in common they cannot know.
 //!
-//! Each colour of a pixel is corrected by a weighted sum of all three colours of the
-//! pixels around it. The adaptive loop filters of ITU-T H.266 (Karczewicz et al. 2021)
+//! Its linear part corrects each colour of a pixel by a weighted sum of all three colours of the
+//! pixels around it, its clipped part (`super::clipped`) by what is close to it alone. The
+//! adaptive loop filters of ITU-T H.266 (Karczewicz et al. 2021)
 //! do as much within a colour and across colours, there for classes of blocks.
 
 use std::ops::Range;
 
+use super::clipped::Clipped;
+use super::lines::{Filtering, Line};
 use super::reading::Reading;
 use crate::entropy::{Costs, LatentWriter};
 use crate::error::{Error, Result};
@@ -16,30 +18,37 @@ use crate::nn::{LANES, Lanes, Network, Tensor, WeightPair};
 
 /// Rows down and columns to the right of half the pixels around one; the other half
 /// lies opposite, and the two of a pair weigh the same.
-const PAIRS: [(usize, isize); 10] =
+pub(super) const PAIRS: [(usize, isize); 10] =
     [(0, 1), (0, 2), (1, -2), (1, -1), (1, 0), (1, 1), (1, 2), (2, -1), (2, 0), (2, 1)];
 /// Pixels that a filter reaches to each side.
-const REACH: usize = 2;
+pub(super) const REACH: usize = 2;
 /// What a filter weighs of a colour: pairs, then the pixel itself.
 const OF_COLOUR: usize = PAIRS.len() + 1;
 /// What a filter weighs: three colours and a constant.
 pub(super) const TAPS: usize = 3 * OF_COLOUR + 1;
-/// The synthesis output of the darkest and of the brightest pixel there is.
-const DARKEST: i16 = -8192;
-const BRIGHTEST: i16 = 8191;
 /// What the last tap weighs twice.
 const CONSTANT: i16 = 256;
 /// No weight is further from 0.
 pub(super) const MAX_WEIGHT: i16 = 511;
 /// Fraction bits that weights can have.
 pub(super) const SHIFTS: Range<u32> = 6..12;
-/// The bin of the symbol that says whether there is a filter, and how many fraction
-/// bits its weights have.
-const SHIFT_BIN: u8 = 40;
+/// The bin of the symbol that says which parts a filter has, and how many fraction bits the
+/// weights of a linear one: 0 for none, then the linear part alone with so many, with the
+/// clipped part as well, and the clipped part alone.
+const PARTS_BIN: u8 = 40;
+/// How many fraction bits there are to choose from.
+const CHOICES: u32 = SHIFTS.end - SHIFTS.start;
 
-/// The filter of a tile.
+/// The filter of a tile, of which at least one part is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Filter {
+    pub linear: Option<Linear>,
+    pub clipped: Option<Clipped>,
+}
+
+/// The part that weighs all colours around a pixel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Linear {
     /// Fraction bits of the weights.
     pub shift: u32,
     /// For each colour that is corrected.
@@ -58,33 +67,21 @@ fn bin(colour: usize, tap: usize) -> u8 {
     }
 }
 
-impl Filter {
+impl Linear {
     /// Bits of a weight.
     pub fn cost(costs: &Costs, colour: usize, tap: usize, weight: i16) -> f32 {
         costs.bits(bin(colour, tap), weight)
     }
 
-    /// Codes a tile's filter, or that there is none.
-    pub fn write(filter: Option<&Filter>, writer: &mut LatentWriter<'_>) {
-        let Some(filter) = filter else { return writer.write(0, SHIFT_BIN, 0) };
-        writer.write(0, SHIFT_BIN, (filter.shift - SHIFTS.start) as i16 + 1);
-        for (colour, weights) in filter.weights.iter().enumerate() {
+    fn write(&self, writer: &mut LatentWriter<'_>) {
+        for (colour, weights) in self.weights.iter().enumerate() {
             for (tap, &weight) in weights.iter().enumerate() {
                 writer.write(0, bin(colour, tap), weight);
             }
         }
     }
 
-    /// Decodes what [`Self::write`] coded.
-    pub fn read(reading: &mut Reading<'_>) -> Result<Option<Filter>> {
-        let shift = match reading.symbol(SHIFT_BIN) {
-            0 => return Ok(None),
-            symbol => i32::from(symbol) - 1 + SHIFTS.start as i32,
-        };
-        let shift = u32::try_from(shift)
-            .ok()
-            .filter(|shift| SHIFTS.contains(shift))
-            .ok_or_else(|| Error::Format(format!("a filter with {shift} fraction bits")))?;
+    fn read(shift: u32, reading: &mut Reading<'_>) -> Result<Linear> {
         let mut weights = [[0; TAPS]; 3];
         for (colour, weights) in weights.iter_mut().enumerate() {
             for (tap, weight) in weights.iter_mut().enumerate() {
@@ -94,27 +91,79 @@ impl Filter {
                 }
             }
         }
-        Ok(Some(Filter { shift, weights }))
+        Ok(Linear { shift, weights })
     }
 
     /// Bits of all weights.
-    pub fn bits(&self, costs: &Costs) -> f64 {
+    fn bits(&self, costs: &Costs) -> f64 {
         let of_colour = |(colour, weights): (usize, &[i16; TAPS])| -> f64 {
-            weights.iter().enumerate().map(|(tap, &w)| f64::from(Filter::cost(costs, colour, tap, w))).sum()
+            weights.iter().enumerate().map(|(tap, &w)| f64::from(Linear::cost(costs, colour, tap, w))).sum()
         };
         self.weights.iter().enumerate().map(of_colour).sum()
     }
 
     /// What corrects a gradient of the corrected output to one of the uncorrected: what
     /// one pixel gives to another, the other gives back.
-    pub fn adjoint(&self) -> Filter {
+    pub fn adjoint(&self) -> Linear {
         let mut weights = [[0; TAPS]; 3];
         for (to, weights) in weights.iter_mut().enumerate() {
             for (from, weights) in weights.chunks_exact_mut(OF_COLOUR).enumerate() {
                 weights.copy_from_slice(&self.weights[from][to * OF_COLOUR..][..OF_COLOUR]);
             }
         }
-        Filter { shift: self.shift, weights }
+        Linear { shift: self.shift, weights }
+    }
+
+    /// What is added to [`LANES`] values of each colour.
+    fn corrections(&self, network: &Network, features: &[WeightPair]) -> [[i32; LANES]; 3] {
+        // Kernels like four rows better than three.
+        let mut weights = [0; 4 * TAPS];
+        weights[..3 * TAPS].copy_from_slice(self.weights.as_flattened());
+        let mut sums = [Lanes([0; LANES]); 4];
+        let half = 1 << (self.shift - 1);
+        network.products(features, &weights, &mut sums);
+        [0, 1, 2].map(|colour| sums[colour].0.map(|sum| (sum + half) >> self.shift))
+    }
+}
+
+impl Filter {
+    /// The symbol that says which parts there are.
+    fn parts(&self) -> i16 {
+        let both = if self.clipped.is_some() { CHOICES } else { 0 };
+        let parts = self.linear.as_ref().map_or(2 * CHOICES, |linear| linear.shift - SHIFTS.start + both);
+        parts as i16 + 1
+    }
+
+    /// Codes a tile's filter, or that there is none.
+    pub fn write(filter: Option<&Filter>, writer: &mut LatentWriter<'_>) {
+        writer.write(0, PARTS_BIN, filter.map_or(0, Filter::parts));
+        if let Some(linear) = filter.and_then(|filter| filter.linear.as_ref()) {
+            linear.write(writer);
+        }
+        if let Some(clipped) = filter.and_then(|filter| filter.clipped.as_ref()) {
+            clipped.write(writer);
+        }
+    }
+
+    /// Decodes what [`Self::write`] coded.
+    pub fn read(reading: &mut Reading<'_>) -> Result<Option<Filter>> {
+        let symbol = reading.symbol(PARTS_BIN);
+        let parts = match u32::try_from(symbol) {
+            Ok(0) => return Ok(None),
+            Ok(symbol) if symbol <= 2 * CHOICES + 1 => symbol - 1,
+            _ => return Err(Error::Format(format!("a filter of the unknown parts {symbol}"))),
+        };
+        let shift = (parts < 2 * CHOICES).then_some(SHIFTS.start + parts % CHOICES);
+        let linear = shift.map(|shift| Linear::read(shift, reading)).transpose()?;
+        let clipped = (parts >= CHOICES).then(|| Clipped::read(reading)).transpose()?;
+        Ok(Some(Filter { linear, clipped }))
+    }
+
+    /// Bits of all that is said of it.
+    pub fn bits(&self, costs: &Costs) -> f64 {
+        f64::from(costs.bits(PARTS_BIN, self.parts()))
+            + self.linear.as_ref().map_or(0.0, |linear| linear.bits(costs))
+            + self.clipped.as_ref().map_or(0.0, |clipped| clipped.bits(costs))
     }
 
     /// Corrects all of a synthesis output.
@@ -133,68 +182,36 @@ impl Filter {
         output.data = corrected;
     }
 
-    /// Corrects pixels `at` of a line: red, green and blue of each.
-    fn apply(&self, network: &Network, features: &Features, line: &Line, at: Range<usize>, out: &mut [i16]) {
-        // Kernels like four rows better than three.
-        let mut weights = [0; 4 * TAPS];
-        weights[..3 * TAPS].copy_from_slice(self.weights.as_flattened());
-        let half = 1 << (self.shift - 1);
+    /// Corrects pixels `at` of the line in the middle of five: red, green and blue of each.
+    /// `features` are those of the line where there is a linear part.
+    pub fn apply(
+        &self,
+        network: &Network,
+        features: &Features,
+        lines: &[&Line; 2 * REACH + 1],
+        at: Range<usize>,
+        out: &mut [i16],
+    ) {
         for first in (at.start / LANES * LANES..at.end).step_by(LANES) {
-            let mut sums = [Lanes([0; LANES]); 4];
-            network.products(features.chunk(first / LANES), &weights, &mut sums);
+            let linear = self.linear.as_ref();
+            let sums = linear.map(|linear| linear.corrections(network, features.chunk(first / LANES)));
+            let mut sums = sums.unwrap_or([[0; LANES]; 3]);
+            if let Some(clipped) = &self.clipped {
+                for (colour, sums) in sums.iter_mut().enumerate() {
+                    let more = clipped.corrections(network, lines, colour, first);
+                    sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+                }
+            }
             let mut pixels = [[0i16; 3]; LANES];
-            for (colour, sums) in sums[..3].iter().enumerate() {
-                let values = &line.pixels(colour)[first..][..LANES];
-                for ((pixel, sum), &v) in pixels.iter_mut().zip(&sums.0).zip(values) {
-                    let v = i32::from(v) + ((sum + half) >> self.shift);
-                    pixel[colour] = v.clamp(i16::MIN.into(), i16::MAX.into()) as i16;
+            for (colour, sums) in sums.iter().enumerate() {
+                let values = &lines[REACH].pixels(colour)[first..][..LANES];
+                for ((pixel, sum), &v) in pixels.iter_mut().zip(sums).zip(values) {
+                    pixel[colour] = (i32::from(v) + sum).clamp(i16::MIN.into(), i16::MAX.into()) as i16;
                 }
             }
             let within = at.start.max(first)..at.end.min(first + LANES);
             let from = &pixels.as_flattened()[3 * (within.start - first)..][..3 * within.len()];
             out[3 * (within.start - at.start)..][..from.len()].copy_from_slice(from);
-        }
-    }
-}
-
-/// A line of pixels, colour by colour, with its first and last pixel repeated at the ends.
-#[derive(Debug, Clone)]
-pub(super) struct Line {
-    values: Vec<i16>,
-    stride: usize,
-}
-
-impl Line {
-    fn new(width: usize) -> Line {
-        let stride = width.next_multiple_of(LANES) + 2 * REACH;
-        Line { values: vec![0; 3 * stride], stride }
-    }
-
-    /// One colour: [`REACH`] repeated values, then those of the line.
-    fn colour(&self, colour: usize) -> &[i16] {
-        &self.values[colour * self.stride..][..self.stride]
-    }
-
-    /// One colour of the pixels.
-    pub fn pixels(&self, colour: usize) -> &[i16] {
-        &self.colour(colour)[REACH..]
-    }
-
-    /// Line `dy` of a row of the synthesis output.
-    fn set(&mut self, row: &[i16], dy: usize) {
-        for (colour, values) in self.values.chunks_exact_mut(self.stride).enumerate() {
-            let blocks = row.as_chunks::<PIXEL_CHANNELS>().0;
-            let mut last = 0;
-            for (values, block) in values[REACH..].chunks_exact_mut(PIXEL_BLOCK).zip(blocks) {
-                let line = &block[dy * 3 * PIXEL_BLOCK..][..3 * PIXEL_BLOCK];
-                for (value, pixel) in values.iter_mut().zip(line.as_chunks::<3>().0) {
-                    *value = pixel[colour].clamp(DARKEST, BRIGHTEST);
-                    last = *value;
-                }
-            }
-            let first = values[REACH];
-            values[..REACH].fill(first);
-            values[REACH + blocks.len() * PIXEL_BLOCK..].fill(last);
         }
     }
 }
@@ -209,7 +226,7 @@ pub(super) struct Features {
 }
 
 impl Features {
-    fn new(width: usize) -> Features {
+    pub fn new(width: usize) -> Features {
         let width = width.next_multiple_of(LANES);
         Features {
             taps: vec![WeightPair([[0; 2]; LANES]); TAPS / 2 * width / LANES],
@@ -230,7 +247,7 @@ impl Features {
     }
 
     /// Looks at the line in the middle of five.
-    fn set(&mut self, lines: [&Line; 2 * REACH + 1]) {
+    pub fn set(&mut self, lines: [&Line; 2 * REACH + 1]) {
         let width = self.zero.len();
         // A tap sees a + b - 2 m, which 16 bits hold.
         let slices = |tap: usize| -> [&[i16]; 3] {
@@ -271,101 +288,5 @@ fn see<'a>(taps: impl Iterator<Item = &'a mut WeightPair>, first: [&'a [i16]; 3]
         };
         let (left, right) = (sum(a, b, m), sum(c, d, n));
         *pairs = std::array::from_fn(|i| [left[i], right[i]]);
-    }
-}
-
-/// Rows of the synthesis output on their way through a filter: rows of blocks go in,
-/// lines of pixels come out, two lines later.
-pub(super) struct Filtering {
-    /// The last lines, each at its number modulo their count.
-    lines: Vec<Line>,
-    features: Features,
-    /// Lines that came in.
-    came: Range<usize>,
-    /// The next line to go out.
-    next: usize,
-}
-
-impl Filtering {
-    /// Of `width` pixels a line, the first being `first`.
-    pub fn new(width: usize, first: usize) -> Filtering {
-        let lines = vec![Line::new(width); PIXEL_BLOCK + 2 * REACH];
-        Filtering { lines, features: Features::new(width), came: first..first, next: first }
-    }
-
-    /// Shows all lines of a synthesis output.
-    pub fn each_line(output: &Tensor, mut show: impl FnMut(usize, &mut Ready<'_>)) {
-        let mut filtering = Filtering::new(output.width * PIXEL_BLOCK, 0);
-        for row in output.data.chunks_exact(output.width * PIXEL_CHANNELS) {
-            filtering.push(row, &mut show);
-        }
-        filtering.finish(&mut show);
-    }
-
-    /// Takes a row of blocks, and shows lines that are complete.
-    pub fn push(&mut self, row: &[i16], show: impl FnMut(usize, &mut Ready<'_>)) {
-        for dy in 0..PIXEL_BLOCK {
-            let slot = self.came.end % self.lines.len();
-            self.lines[slot].set(row, dy);
-            self.came.end += 1;
-        }
-        self.show(self.came.end.saturating_sub(REACH), show);
-    }
-
-    /// Shows the lines that are left.
-    pub fn finish(mut self, show: impl FnMut(usize, &mut Ready<'_>)) {
-        self.show(self.came.end, show);
-    }
-
-    fn show(&mut self, end: usize, mut show: impl FnMut(usize, &mut Ready<'_>)) {
-        while self.next < end {
-            let line = |y: usize| &self.lines[y.clamp(self.came.start, self.came.end - 1) % self.lines.len()];
-            let y = self.next;
-            let lines = std::array::from_fn(|i| line((y + i).saturating_sub(REACH)));
-            let mut ready = Ready { lines, features: &mut self.features, seen: false };
-            show(y, &mut ready);
-            self.next += 1;
-        }
-    }
-}
-
-/// A line of pixels whose neighbours are there.
-pub(super) struct Ready<'a> {
-    lines: [&'a Line; 2 * REACH + 1],
-    features: &'a mut Features,
-    /// Whether `features` are this line's.
-    seen: bool,
-}
-
-impl Ready<'_> {
-    /// The line as it came.
-    pub fn line(&self) -> &Line {
-        self.lines[REACH]
-    }
-
-    /// What taps see of it.
-    pub fn features(&mut self) -> &Features {
-        if !self.seen {
-            self.features.set(self.lines);
-            self.seen = true;
-        }
-        self.features
-    }
-
-    /// Pixels `at` of the line, red, green and blue of each, through a filter.
-    pub fn through(&mut self, network: &Network, filter: Option<&Filter>, at: Range<usize>, out: &mut [i16]) {
-        match filter {
-            Some(filter) => {
-                self.features();
-                filter.apply(network, self.features, self.lines[REACH], at, out);
-            }
-            None => {
-                for colour in 0..3 {
-                    let values = &self.line().pixels(colour)[at.clone()];
-                    let pixels = out.chunks_exact_mut(3);
-                    pixels.zip(values).for_each(|(pixel, &value)| pixel[colour] = value);
-                }
-            }
-        }
     }
 }

@@ -3,7 +3,11 @@
 //!
 //! Floats here are only added, multiplied, divided and compared, in a fixed order.
 
-use super::filter::{Features, Filter, MAX_WEIGHT, SHIFTS, TAPS};
+use std::ops::Range;
+
+use super::clipped::{CLIPPED_TAPS, Clipped, FRACTION_BITS, LIMITS, MAX_CLIPPED_WEIGHT};
+use super::filter::{Filter, Linear, MAX_WEIGHT, SHIFTS, TAPS};
+use super::lines::Ready;
 use crate::entropy::Costs;
 
 /// Passes over the weights, one at a time, towards the least squares.
@@ -12,66 +16,123 @@ const SWEEPS: usize = 100;
 const INTEGER_SWEEPS: usize = 12;
 /// Products that are added up side by side.
 const LANES: usize = 8;
+/// All weights: the linear part's of each colour, then the clipped part's.
+const LINEAR: usize = 3 * TAPS;
+const WEIGHTS: usize = LINEAR + CLIPPED_TAPS;
 
 /// What the taps have in common with each other and with the errors.
 pub(super) struct Fit {
-    /// Sums of the products of two taps.
-    taps: Vec<[f64; TAPS]>,
-    /// Sums of the products of a tap and an error, for each colour.
-    errors: [[f64; TAPS]; 3],
-    rows: Vec<Vec<f32>>,
+    /// log2 of the narrower limit of the clipped part.
+    limit: u32,
+    /// Sums of the products of two linear taps.
+    linear: Vec<[f64; TAPS]>,
+    /// Of the products of a clipped tap and a linear one, for each colour.
+    mixed: [[[f64; TAPS]; CLIPPED_TAPS]; 3],
+    /// Of the products of two clipped taps.
+    clipped: [[f64; CLIPPED_TAPS]; CLIPPED_TAPS],
+    /// Of the products of a weight's tap and an error.
+    errors: [f64; WEIGHTS],
+    rows: Rows,
+}
+
+/// A line's taps and errors in floats.
+struct Rows {
+    linear: Vec<Vec<f32>>,
+    clipped: Vec<Vec<f32>>,
+    errors: Vec<f32>,
+}
+
+/// The squares that are to be least, by all weights.
+struct Problem {
+    squares: Vec<[f64; WEIGHTS]>,
+    errors: [f64; WEIGHTS],
 }
 
 impl Fit {
-    pub fn new() -> Fit {
-        Fit { taps: vec![[0.0; TAPS]; TAPS], errors: [[0.0; TAPS]; 3], rows: vec![Vec::new(); TAPS + 3] }
+    /// Of errors whose mean square is about `square`.
+    pub fn new(square: u64) -> Fit {
+        // Half their root for the narrower limit, twice it for the wider one.
+        let limit = (square / 2).max(1).ilog2() / 2;
+        let rows = |count: usize| vec![Vec::new(); count];
+        Fit {
+            limit: limit.clamp(LIMITS.start, LIMITS.end - 1),
+            linear: vec![[0.0; TAPS]; TAPS],
+            mixed: [[[0.0; TAPS]; CLIPPED_TAPS]; 3],
+            clipped: [[0.0; CLIPPED_TAPS]; CLIPPED_TAPS],
+            errors: [0.0; WEIGHTS],
+            rows: Rows { linear: rows(TAPS), clipped: rows(CLIPPED_TAPS), errors: Vec::new() },
+        }
     }
 
-    /// Counts pixels of a line in: what a picture has more than the synthesis gives, for
-    /// each colour, from pixel `first` on.
-    pub fn add(&mut self, features: &Features, first: usize, errors: &[Vec<i16>; 3]) {
-        let count = errors[0].len();
-        let floats = |row: &mut Vec<f32>, values: &mut dyn Iterator<Item = i16>| {
-            row.clear();
-            row.extend(values.map(f32::from));
-            row.resize(count.next_multiple_of(LANES), 0.0);
-        };
-        let (taps, colours) = self.rows.split_at_mut(TAPS);
-        for (tap, row) in taps.iter_mut().enumerate() {
-            floats(row, &mut features.tap(tap).skip(first).take(count));
-        }
-        for (row, errors) in colours.iter_mut().zip(errors) {
-            floats(row, &mut errors.iter().copied());
+    /// Counts pixels `at` of a line in: what a picture has more than the synthesis gives, for
+    /// each colour.
+    pub fn add(&mut self, line: &mut Ready<'_>, at: Range<usize>, errors: &[Vec<i16>; 3]) {
+        let Rows { linear, clipped, errors: wanted } = &mut self.rows;
+        let features = line.features();
+        for (tap, row) in linear.iter_mut().enumerate() {
+            floats(row, features.tap(tap).skip(at.start).take(at.len()));
         }
         for i in 0..TAPS {
             for j in 0..=i {
-                self.taps[i][j] += dot(&taps[i], &taps[j]);
+                self.linear[i][j] += dot(&linear[i], &linear[j]);
             }
-            for (sums, errors) in self.errors.iter_mut().zip(&*colours) {
-                sums[i] += dot(&taps[i], errors);
+        }
+        for (colour, errors) in errors.iter().enumerate() {
+            floats(wanted, errors.iter().copied());
+            for (pair, rows) in clipped.chunks_exact_mut(2).enumerate() {
+                for (within, row) in rows.iter_mut().enumerate() {
+                    let seen = line.clipped(colour, pair, self.limit, at.clone());
+                    floats(row, seen.map(|seen| seen[within]));
+                }
+            }
+            for i in 0..TAPS {
+                self.errors[colour * TAPS + i] += dot(&linear[i], wanted);
+            }
+            for i in 0..CLIPPED_TAPS {
+                self.errors[LINEAR + i] += dot(&clipped[i], wanted);
+                for j in 0..=i {
+                    self.clipped[i][j] += dot(&clipped[i], &clipped[j]);
+                }
+                for (sum, row) in self.mixed[colour][i].iter_mut().zip(&*linear) {
+                    *sum += dot(&clipped[i], row);
+                }
             }
         }
     }
 
     /// The filter that lowers bits plus lambda times the squared error the most, if any
     /// does, and by how many bits.
-    pub fn choose(mut self, lambda: f64, costs: &Costs) -> Option<(Filter, f64)> {
-        for i in 0..TAPS {
-            for j in 0..i {
-                self.taps[j][i] = self.taps[i][j];
-            }
-        }
-        let ideal = [0, 1, 2].map(|colour| self.least_squares(colour));
+    pub fn choose(self, lambda: f64, costs: &Costs) -> Option<(Filter, f64)> {
+        let limit = self.limit;
+        let problem = self.problem();
+        let shifts = SHIFTS.map(Some);
+        let [alone, both] =
+            [0..LINEAR, 0..WEIGHTS].map(|range| (problem.least_squares(range.clone()), range));
+        let clipped = (problem.least_squares(LINEAR..WEIGHTS), LINEAR..WEIGHTS);
+        let linear = shifts.clone().flat_map(|shift| [(shift, &alone), (shift, &both)]);
         let (mut least, mut best) = (0.0, None);
-        for shift in SHIFTS {
-            let mut filter = Filter { shift, weights: [[0; TAPS]; 3] };
-            let objective: f64 = (0..3)
-                .map(|colour| {
-                    self.round(colour, &ideal[colour], &mut filter, |tap, weight| {
-                        f64::from(Filter::cost(costs, colour, tap, weight)) / lambda
-                    })
-                })
-                .sum();
+        for (shift, (ideal, range)) in linear.chain([(None, &clipped)]) {
+            let unit = |weight: usize| {
+                let bits = if weight < LINEAR { shift.unwrap_or_default() } else { FRACTION_BITS };
+                1.0 / f64::from(1u32 << bits)
+            };
+            let cost = |weight: usize, value: i16| {
+                let bits = if weight < LINEAR {
+                    Linear::cost(costs, weight / TAPS, weight % TAPS, value)
+                } else {
+                    Clipped::cost(costs, value)
+                };
+                f64::from(bits) / lambda
+            };
+            let (weights, fall) = problem.round(range.clone(), ideal, unit, cost);
+            let (linear, clipped) = weights.split_at(LINEAR);
+            let linear = linear.as_chunks().0.try_into().expect("taps of three colours");
+            let weights = clipped.try_into().expect("as many as there are clipped taps");
+            let filter = Filter {
+                linear: shift.map(|shift| Linear { shift, weights: linear }),
+                clipped: (range.end > LINEAR).then_some(Clipped { limit, weights }),
+            };
+            let objective = filter.bits(costs) / lambda - fall;
             if objective < least {
                 (least, best) = (objective, Some(filter));
             }
@@ -79,13 +140,38 @@ impl Fit {
         best.map(|filter| (filter, -least * lambda))
     }
 
-    /// The weights of least error, by Gauss and Seidel.
-    fn least_squares(&self, colour: usize) -> [f64; TAPS] {
-        let (mut weights, mut slopes) = ([0.0; TAPS], self.errors[colour]);
+    fn problem(self) -> Problem {
+        let mut squares = vec![[0.0; WEIGHTS]; WEIGHTS];
+        for i in 0..TAPS {
+            for j in 0..=i {
+                for colour in [0, TAPS, 2 * TAPS] {
+                    squares[colour + i][colour + j] = self.linear[i][j];
+                }
+            }
+        }
+        for i in 0..CLIPPED_TAPS {
+            for (colour, mixed) in self.mixed.iter().enumerate() {
+                squares[LINEAR + i][colour * TAPS..][..TAPS].copy_from_slice(&mixed[i]);
+            }
+            squares[LINEAR + i][LINEAR..][..=i].copy_from_slice(&self.clipped[i][..=i]);
+        }
+        for i in 0..WEIGHTS {
+            for j in 0..i {
+                squares[j][i] = squares[i][j];
+            }
+        }
+        Problem { squares, errors: self.errors }
+    }
+}
+
+impl Problem {
+    /// The weights of a range with the least error, by Gauss and Seidel.
+    fn least_squares(&self, range: Range<usize>) -> [f64; WEIGHTS] {
+        let (mut weights, mut slopes) = ([0.0; WEIGHTS], self.errors);
         for _ in 0..SWEEPS {
-            for tap in 0..TAPS {
-                if self.taps[tap][tap] > 0.0 {
-                    let change = slopes[tap] / self.taps[tap][tap];
+            for tap in range.clone() {
+                if self.squares[tap][tap] > 0.0 {
+                    let change = slopes[tap] / self.squares[tap][tap];
                     weights[tap] += change;
                     self.descend(&mut slopes, tap, change);
                 }
@@ -95,44 +181,42 @@ impl Fit {
     }
 
     /// Brings half the falls of the squared error up to date when a weight changes.
-    fn descend(&self, slopes: &mut [f64; TAPS], tap: usize, change: f64) {
-        slopes.iter_mut().zip(&self.taps[tap]).for_each(|(slope, product)| *slope -= product * change);
+    fn descend(&self, slopes: &mut [f64; WEIGHTS], tap: usize, change: f64) {
+        slopes.iter_mut().zip(&self.squares[tap]).for_each(|(slope, product)| *slope -= product * change);
     }
 
-    /// Integers for the weights of a colour. Returns what the squared error changes by
-    /// and what the weights cost in the same unit.
+    /// Integers for the weights of a range, whose units and costs are given, and by how much
+    /// the squared error falls.
     fn round(
         &self,
-        colour: usize,
-        ideal: &[f64; TAPS],
-        filter: &mut Filter,
+        range: Range<usize>,
+        ideal: &[f64; WEIGHTS],
+        unit: impl Fn(usize) -> f64,
         cost: impl Fn(usize, i16) -> f64,
-    ) -> f64 {
-        let unit = 1.0 / f64::from(1u32 << filter.shift);
-        let limit = f64::from(MAX_WEIGHT);
-        let integer = |weight: f64| weight.clamp(-limit, limit) as i16;
-        let weights = &mut filter.weights[colour];
-        let mut slopes = self.errors[colour];
-        for tap in 0..TAPS {
-            weights[tap] = integer((ideal[tap] / unit).round_ties_even());
-            self.descend(&mut slopes, tap, f64::from(weights[tap]) * unit);
+    ) -> ([i16; WEIGHTS], f64) {
+        let most = |tap: usize| if tap < LINEAR { MAX_WEIGHT } else { MAX_CLIPPED_WEIGHT };
+        let integer = |tap: usize, weight: f64| weight.clamp(-f64::from(most(tap)), most(tap).into()) as i16;
+        let (mut weights, mut slopes) = ([0; WEIGHTS], self.errors);
+        for tap in range.clone() {
+            weights[tap] = integer(tap, (ideal[tap] / unit(tap)).round_ties_even());
+            self.descend(&mut slopes, tap, f64::from(weights[tap]) * unit(tap));
         }
         for _ in 0..INTEGER_SWEEPS {
             let mut changed = false;
-            for tap in 0..TAPS {
-                let (square, now) = (self.taps[tap][tap], weights[tap]);
-                let least = integer(f64::from(now) + slopes[tap] / square.max(1.0) / unit);
+            for tap in range.clone() {
+                let (square, now) = (self.squares[tap][tap], weights[tap]);
+                let least = integer(tap, f64::from(now) + slopes[tap] / square.max(1.0) / unit(tap));
                 let mut best = (f64::INFINITY, now);
                 for weight in [0, least / 2, least - 1, least, least + 1, now - 1, now, now + 1] {
-                    let weight = weight.clamp(-MAX_WEIGHT, MAX_WEIGHT);
-                    let change = f64::from(weight - now) * unit;
+                    let weight = weight.clamp(-most(tap), most(tap));
+                    let change = f64::from(weight - now) * unit(tap);
                     let objective = change * (change * square - 2.0 * slopes[tap]) + cost(tap, weight);
                     if objective < best.0 {
                         best = (objective, weight);
                     }
                 }
                 if best.1 != now {
-                    self.descend(&mut slopes, tap, f64::from(best.1 - now) * unit);
+                    self.descend(&mut slopes, tap, f64::from(best.1 - now) * unit(tap));
                     weights[tap] = best.1;
                     changed = true;
                 }
@@ -142,13 +226,19 @@ impl Fit {
             }
         }
         // The squared error falls by w (b + s), s being what is left of b.
-        (0..TAPS)
-            .map(|tap| {
-                let weight = f64::from(weights[tap]) * unit;
-                cost(tap, weights[tap]) - weight * (self.errors[colour][tap] + slopes[tap])
-            })
-            .sum()
+        let fall = range.map(|tap| {
+            let weight = f64::from(weights[tap]) * unit(tap);
+            weight * (self.errors[tap] + slopes[tap])
+        });
+        (weights, fall.sum())
     }
+}
+
+/// Sets a row, filled up with zeros to whole lanes.
+fn floats(row: &mut Vec<f32>, values: impl Iterator<Item = i16>) {
+    row.clear();
+    row.extend(values.map(f32::from));
+    row.resize(row.len().next_multiple_of(LANES), 0.0);
 }
 
 /// The sum of products, in the same order everywhere.

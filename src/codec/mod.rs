@@ -8,12 +8,14 @@
 //! Both directions walk a tile's latents with the same code, see `latents`.
 
 mod alpha;
+mod clipped;
 mod decode;
 mod encode;
 mod filter;
 mod filter_fit;
 mod hidden;
 mod latents;
+mod lines;
 mod map;
 mod options;
 mod pixels;

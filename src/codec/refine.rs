@@ -20,9 +20,10 @@
 
 use std::ops::Range;
 
-use super::filter::{Filter, Filtering};
+use super::filter::Filter;
 use super::filter_fit::Fit;
 use super::latents::{self, Quantised, Quantiser, Weights, Wish, reach};
+use super::lines::Filtering;
 use super::pixels::SYNTHESIS_OUTPUT_BITS;
 use super::prediction::Predictions;
 use super::prepared::PreparedModel;
@@ -308,7 +309,10 @@ impl Patch {
         };
         let columns = pixels(&self.inner.columns, self.inside.0);
         let rows = pixels(&self.inner.rows, self.inside.1);
-        let mut fit = Fit::new();
+        let mut missed = output.clone();
+        self.errors(&mut missed);
+        let squares: u64 = missed.data.iter().map(|&e| u64::from(e.unsigned_abs()).pow(2)).sum();
+        let mut fit = Fit::new(squares / missed.data.len() as u64);
         let mut errors = [0, 1, 2].map(|_| Vec::with_capacity(columns.len()));
         Filtering::each_line(output, |y, line| {
             if !rows.contains(&y) {
@@ -324,7 +328,7 @@ impl Patch {
                 errors.clear();
                 errors.extend(wanted.zip(values).map(|(wanted, v)| wanted.saturating_sub(*v)));
             }
-            fit.add(line.features(), columns.start, &errors);
+            fit.add(line, columns.clone(), &errors);
         });
         let (filter, worth) = fit.choose(scene.lambda().into(), scene.model.costs()).unzip();
         self.filter = filter;
@@ -335,8 +339,10 @@ impl Patch {
     fn gradient(&self, scene: &Scene<'_>, look: &Look) -> Result<Vec<f32>> {
         let gradient = scene.model.gradient(Part::Synthesis)?;
         let mut errors = look.errors.clone();
-        if let Some(filter) = &self.filter {
-            filter.adjoint().correct(scene.model.network(Part::Synthesis)?, &mut errors);
+        // The clipped part is taken to change nothing: what it passes on was no gain.
+        if let Some(linear) = self.filter.as_ref().and_then(|filter| filter.linear.as_ref()) {
+            let adjoint = Filter { linear: Some(linear.adjoint()), clipped: None };
+            adjoint.correct(scene.model.network(Part::Synthesis)?, &mut errors);
         }
         // Errors use the range of 16 bits.
         let largest = errors.data.iter().map(|e| e.unsigned_abs()).max().unwrap_or(0);

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use image::{DynamicImage, ImageBuffer};
 
-use super::filter::{Filter, Filtering, Ready};
+use super::filter::Filter;
+use super::lines::{Filtering, Ready};
 use super::pixels::{Sample, store, store_row};
 use super::prepared::PreparedModel;
 use super::view::View;

@@ -26,6 +26,7 @@ mod window;
 mod tests;
 
 pub use gradient::{Gradient, Tape};
+pub use kernel::Differences;
 pub use level::Level;
 pub use network::{Network, for_each_piece};
 pub use tensor::{Source, Tensor};

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::kernel::{self, Kernel};
+use super::kernel::{self, Differences, Kernel};
 use super::level::Level;
 use super::plan::{Op, Step, plan};
 use super::stream::{Stream, windows};
@@ -108,6 +108,11 @@ impl Network {
     /// as long as `pairs`, the sums of its products with the pairs of each lane. Sums wrap.
     pub fn products(&self, pairs: &[WeightPair], x: &[i16], sums: &mut [Lanes<i32>]) {
         self.kernel.accumulate(pairs, 2 * pairs.len(), x, sums, LANES);
+    }
+
+    /// Adds what [`Differences`] say to sums, with the kernel's instructions.
+    pub fn differences(&self, differences: &Differences<'_>, sums: &mut Lanes<i32>) {
+        self.kernel.differences(differences, sums);
     }
 
     /// The part of an input of this size that a window of the output depends on.

@@ -308,11 +308,16 @@ PAIRS = [(0, 1), (0, 2), (1, -2), (1, -1), (1, 0), (1, 1), (1, 2), (2, -1), (2, 
 
 
 def read_filter(streams):
-    """Fraction bits and weights: of each colour those of 3 x 11 taps and the constant."""
-    shift = streams.symbol(40)
-    if shift == 0:
+    """Fraction bits and weights, of each colour those of 3 x 11 taps and the constant; then
+    log2 of a limit and the weights of 10 pairs within it and within four times as much."""
+    parts = streams.symbol(40)
+    if parts == 0:
         return None
-    check(1 <= shift <= 6, "fraction bits of a filter")
+    check(1 <= parts <= 13, "parts of a filter")
+    return read_linear(streams, (parts - 1) % 6 + 6) if parts < 13 else None, read_clipped(streams) if parts > 6 else None
+
+
+def read_linear(streams, shift):
     weights = np.zeros((3, 34), np.int64)
     for colour in range(3):
         for source in range(3):
@@ -322,7 +327,15 @@ def read_filter(streams):
                 weights[colour, 11 * source + pair] = streams.symbol(bin)
         weights[colour, 33] = streams.symbol(48)
     check(np.abs(weights).max() <= 511, "a weight of a filter")
-    return shift + 5, weights
+    return shift, weights
+
+
+def read_clipped(streams):
+    limit = streams.symbol(40) + 2
+    check(2 <= limit <= 11, "the limit of a filter")
+    weights = np.array([streams.symbol(43) for _ in range(20)]).reshape(10, 2)
+    check(np.abs(weights).max() <= 127, "a clipped weight of a filter")
+    return limit, weights
 
 
 def read_tile(model, quality, height, width, lanes, filtered):
@@ -400,10 +413,23 @@ def correct(v, filters):
     for tile, filter in filters:
         if filter:
             y, x = (slice(16 * side.start, 16 * side.stop) for side in tile)
-            shift, weights = filter
-            for colour in range(3):
-                acc = sum(w * tap[y, x] for w, tap in zip(weights[colour], taps))
-                out[y, x, colour] = sat16(v[y, x, colour] + ((acc + (1 << (shift - 1))) >> shift))
+            linear, clipped = filter
+            add = np.zeros_like(v[y, x])
+            if linear:
+                shift, weights = linear
+                for colour in range(3):
+                    acc = sum(w * tap[y, x] for w, tap in zip(weights[colour], taps))
+                    add[:, :, colour] += (acc + (1 << (shift - 1))) >> shift
+            if clipped:
+                limit, weights = clipped
+                within = lambda dy, dx, limit: np.clip((at(dy, dx) - v)[y, x], -limit, limit)
+                acc = sum(
+                    w * (within(dy, dx, t) + within(-dy, -dx, t))
+                    for (dy, dx), pair in zip(PAIRS, weights)
+                    for w, t in zip(pair, (1 << limit, 4 << limit))
+                )
+                add += (acc + 32) >> 6
+            out[y, x] = sat16(v[y, x] + add)
     return out
 
 

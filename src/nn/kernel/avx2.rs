@@ -4,10 +4,10 @@
 
 use std::arch::x86_64::*;
 
-use super::{Accumulators, Epilogue, Kernel, assert_tile, scalar};
+use super::{Accumulators, Differences, Epilogue, Kernel, assert_tile, scalar};
 use crate::model::layer::LEAKY_SHIFT;
 use crate::nn::requant::Gate;
-use crate::nn::weights::{Activation, Depthwise, Lanes, WeightPair};
+use crate::nn::weights::{Activation, Depthwise, LANES, Lanes, WeightPair};
 
 /// Proof that this processor has AVX2.
 #[derive(Debug)]
@@ -43,6 +43,51 @@ impl Kernel for Avx2 {
     fn depthwise_row(&self, layer: &Depthwise, rows: [&[i16]; 3], before: usize, output: &mut [i16]) {
         // SAFETY: `self` proves the feature.
         unsafe { depthwise_row(layer, rows, before, 0, output) }
+    }
+
+    fn differences(&self, differences: &Differences<'_>, sums: &mut Lanes<i32>) {
+        // SAFETY: `self` proves the feature.
+        unsafe { self::differences(differences, sums) }
+    }
+}
+
+/// [`Kernel::differences`]: 16 values at a time, what either limit leaves of them next to each
+/// other, so that one instruction weighs both.
+#[target_feature(enable = "avx2")]
+pub(super) fn differences(differences: &Differences<'_>, sums: &mut Lanes<i32>) {
+    let Differences { middle, pairs, limits, weights } = *differences;
+    let splat = |v: i16| _mm256_set1_epi16(v);
+    let bounds = limits.map(|limit| [splat(-limit), splat(limit)]);
+    let within = |v: __m256i, [least, most]: [__m256i; 2]| _mm256_min_epi16(_mm256_max_epi16(v, least), most);
+    for (part, sums) in sums.0.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+        let load = |values: &[i16; LANES]| {
+            let values = &values.as_chunks::<16>().0[part];
+            // SAFETY: there are 16 of them, and no alignment is asked for.
+            unsafe { _mm256_loadu_si256(values.as_ptr().cast()) }
+        };
+        let middle = load(middle);
+        // Of values 0-3 and 8-11, and of the others.
+        let mut totals = [_mm256_setzero_si256(); 2];
+        for ([a, b], [narrow, wide]) in pairs.iter().zip(weights) {
+            let (a, b) = (_mm256_sub_epi16(load(a), middle), _mm256_sub_epi16(load(b), middle));
+            let [n, w] = bounds.map(|bounds| _mm256_add_epi16(within(a, bounds), within(b, bounds)));
+            let weight = _mm256_set1_epi32(i32::from(*narrow as u16) | i32::from(*wide) << 16);
+            let both = [_mm256_unpacklo_epi16(n, w), _mm256_unpackhi_epi16(n, w)];
+            for (total, both) in totals.iter_mut().zip(both) {
+                *total = _mm256_add_epi32(*total, _mm256_madd_epi16(both, weight));
+            }
+        }
+        let in_order = [
+            _mm256_permute2x128_si256::<0x20>(totals[0], totals[1]),
+            _mm256_permute2x128_si256::<0x31>(totals[0], totals[1]),
+        ];
+        for (sums, total) in sums.as_chunks_mut::<8>().0.iter_mut().zip(in_order) {
+            // SAFETY: both are 8 numbers, and no alignment is asked for.
+            unsafe {
+                let sum = _mm256_add_epi32(_mm256_loadu_si256(sums.as_ptr().cast()), total);
+                _mm256_storeu_si256(sums.as_mut_ptr().cast(), sum);
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Accumulators, Epilogue, Kernel, TILE, assert_tile, avx2, scalar};
+use super::{Accumulators, Differences, Epilogue, Kernel, TILE, assert_tile, avx2, scalar};
 use crate::model::layer::LEAKY_SHIFT;
 use crate::nn::requant::Gate;
 use crate::nn::weights::{Activation, Depthwise, LANES, Lanes, WeightPair};
@@ -64,6 +64,11 @@ impl Kernel for Avx512 {
     fn depthwise_row(&self, layer: &Depthwise, rows: [&[i16]; 3], before: usize, output: &mut [i16]) {
         // SAFETY: `self` proves the features.
         unsafe { depthwise_row(layer, rows, before, output) }
+    }
+
+    fn differences(&self, differences: &Differences<'_>, sums: &mut Lanes<i32>) {
+        // SAFETY: `self` proves the features, AVX2 among them.
+        unsafe { avx2::differences(differences, sums) }
     }
 }
 

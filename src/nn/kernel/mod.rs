@@ -73,6 +73,23 @@ pub trait Kernel: Send + Sync + std::fmt::Debug {
     /// rows begin `before` (0 or 1) columns to the left of the output; what lies
     /// outside them is zero.
     fn depthwise_row(&self, layer: &Depthwise, rows: [&[i16]; 3], before: usize, output: &mut [i16]);
+
+    /// Adds what [`Differences`] say to sums.
+    fn differences(&self, differences: &Differences<'_>, sums: &mut Lanes<i32>) {
+        scalar::differences(differences, sums);
+    }
+}
+
+/// Pairs of values around others, whose differences from these count no more than limits.
+pub struct Differences<'a> {
+    /// What is in the middle.
+    pub middle: &'a [i16; LANES],
+    /// The pairs around it; differences fit 16 bits.
+    pub pairs: &'a [[&'a [i16; LANES]; 2]],
+    /// At most 8192.
+    pub limits: [i16; 2],
+    /// Of each pair, what the sum of its differences weighs within either limit.
+    pub weights: &'a [[i16; 2]],
 }
 
 /// The kernel of a level, if this processor has the instructions.

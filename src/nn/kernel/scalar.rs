@@ -3,7 +3,7 @@
 //! The `inline(always)` functions are also compiled into the other kernels,
 //! where the loop is one that the compiler vectorises well by itself.
 
-use super::{Accumulators, Epilogue, Kernel, assert_tile};
+use super::{Accumulators, Differences, Epilogue, Kernel, assert_tile};
 use crate::nn::requant::{leaky_relu, narrow};
 use crate::nn::weights::{Activation, Depthwise, LANES, Lanes, WeightPair};
 
@@ -134,6 +134,20 @@ pub fn depthwise_row(layer: &Depthwise, rows: [&[i16]; 3], before: usize, first:
                     *y = leaky_relu(*y);
                 }
             }
+        }
+    }
+}
+
+/// [`Kernel::differences`], which compilers make vectors of.
+#[inline(always)]
+pub fn differences(differences: &Differences<'_>, sums: &mut Lanes<i32>) {
+    let Differences { middle, pairs, limits, weights } = *differences;
+    for ([a, b], weights) in pairs.iter().zip(weights) {
+        let [narrow, wide] = weights.map(i32::from);
+        for i in 0..LANES {
+            let (a, b) = (a[i].wrapping_sub(middle[i]), b[i].wrapping_sub(middle[i]));
+            let [n, w] = limits.map(|limit| a.max(-limit).min(limit) + b.max(-limit).min(limit));
+            sums.0[i] += i32::from(n) * narrow + i32::from(w) * wide;
         }
     }
 }

@@ -4,7 +4,7 @@ mod bad_models;
 mod gradient;
 mod naive;
 
-use super::{Level, Network, Source, Tensor, Window};
+use super::{Differences, LANES, Lanes, Level, Network, Source, Tensor, Window};
 use crate::model::layer::sites;
 use crate::model::quality::ANCHORS;
 use crate::model::{Arch, IntegerNetwork, Layer, Part, QualityIndex, SiteParams};
@@ -241,6 +241,38 @@ fn alternating_predictions_are_half_of_the_whole_ones() {
                 };
                 assert_eq!(got.at(y, x), [half(means), half(scales)].concat(), "{level:?} {start} {y} {x}");
             }
+        }
+    }
+}
+
+#[test]
+fn differences_are_the_same_at_every_level() {
+    let mut random = Random(17);
+    let mut lanes = |magnitude: u64| -> [i16; LANES] {
+        [0; LANES].map(|_| (random.next() % (2 * magnitude + 1)) as i16 - magnitude as i16)
+    };
+    for (magnitude, limit, weight) in [(300, 64, 20), (8191, 4096, 511), (8191, 8192, 127), (8191, 1, 16383)]
+    {
+        let (middle, neighbours) = (lanes(magnitude), [(); 20].map(|()| lanes(magnitude)));
+        let pairs: Vec<[&[i16; LANES]; 2]> = neighbours.chunks(2).map(|two| [&two[0], &two[1]]).collect();
+        let weights: Vec<[i16; 2]> = lanes(weight).as_chunks().0[..pairs.len()].to_vec();
+        let limits = [limit / 4, limit].map(|limit| limit as i16);
+        let start = lanes(1000).map(i32::from);
+        let expected: [i32; LANES] = std::array::from_fn(|i| {
+            let weighed = pairs.iter().flatten().zip(weights.iter().flat_map(|pair| [pair, pair]));
+            let difference = |value: &[i16; LANES]| i32::from(value[i]) - i32::from(middle[i]);
+            let within = |value, limit: i16| difference(value).clamp(-i32::from(limit), limit.into());
+            let sum = weighed.map(|(value, weights)| {
+                (0..2).map(|k| i32::from(weights[k]) * within(value, limits[k])).sum::<i32>()
+            });
+            start[i] + sum.sum::<i32>()
+        });
+        let network = Values::Full.network(&[Pointwise { inputs: 2, outputs: 2 }], &mut Random(1));
+        for level in Level::available() {
+            let mut sums = Lanes(start);
+            let differences = Differences { middle: &middle, pairs: &pairs, limits, weights: &weights };
+            Network::new(&network, level).unwrap().differences(&differences, &mut sums);
+            assert_eq!(sums.0, expected, "{level:?}, {limits:?}");
         }
     }
 }

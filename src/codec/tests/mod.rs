@@ -1,10 +1,13 @@
+//! Both pipelines together: pictures to bytes and back.
+
+mod filters;
+
 use std::sync::Arc;
 
 use image::{DynamicImage, GrayImage, RgbImage, RgbaImage};
 
 use super::encode::{Analysed, encode_tiles};
-use super::filter::{Filter, TAPS};
-use super::latents::{self, Quantiser, Wish};
+use super::latents::{self, Wish};
 use super::synthesis::{Mosaic, synthesise};
 use super::view::View;
 use super::*;
@@ -12,7 +15,7 @@ use crate::model::{Model, ModelId, registry};
 use crate::nn::{Level, Tensor};
 use crate::tile::TileGrid;
 
-#[path = "../../tests/support/synthetic.rs"]
+#[path = "../../../tests/support/synthetic.rs"]
 mod synthetic;
 
 const ID: ModelId = ModelId(*b"tiny");
@@ -292,155 +295,6 @@ fn a_tile_costs_what_the_search_thinks_it_does() {
         let (thought, real) = (quantised.bits(model.costs()), 8.0 * written.streams[0].len() as f64);
         assert!((real - thought).abs() < 48.0 + 0.002 * real, "{real} bits, not {thought}");
     }
-}
-
-fn random_filter(seed: u64) -> Filter {
-    let mut random = synthetic::Random(seed);
-    Filter { shift: 8, weights: [0; 3].map(|_| [0; TAPS].map(|_| random.within(60) as i16)) }
-}
-
-/// A file whose tiles have these filters, and the quantised latents in it.
-fn filtered_file(
-    model: &Arc<PreparedModel>,
-    picture: &DynamicImage,
-    filters: &[Option<Filter>],
-) -> (Vec<u8>, Mosaic) {
-    let quality = model.model().quality_index(70.0).unwrap();
-    let Analysed { grid, quantiser, tiles, .. } = Analysed::new(picture, model, quality).unwrap();
-    let tiles: Vec<_> = tiles
-        .iter()
-        .zip(filters)
-        .map(|((y, z), filter)| {
-            let wish = Wish { y, z, weights: None };
-            latents::write(model, &quantiser, wish, Some(filter.as_ref())).unwrap()
-        })
-        .collect();
-    let header = crate::container::Header {
-        width: picture.width(),
-        height: picture.height(),
-        colour: pixels::colour(picture).unwrap(),
-        alpha: false,
-        filtered: true,
-        in_lanes: quantiser.lanes > 1,
-        quality,
-        model: ID,
-    };
-    let streams: Vec<Vec<u8>> = tiles.iter().flat_map(|tile| tile.streams.clone()).collect();
-    let checksums: Vec<_> = tiles.iter().map(|tile| tile.checksum.clone()).collect();
-    let bytes = crate::container::write(&header, &streams, &checksums, None, &Default::default()).unwrap();
-    let tiles = tiles.into_iter().map(|tile| Some((tile.y_hat, None))).collect();
-    (bytes, Mosaic { grid, channels: model.model().arch.latents, tiles })
-}
-
-/// `docs/format.md`, section 7, pixel by pixel: samples of 8 bits.
-fn corrected(
-    v: &crate::nn::Tensor,
-    filters: &[Option<Filter>],
-    grid: TileGrid,
-    (x, y): (i32, i32),
-) -> [u8; 3] {
-    let pairs = [(0, 1), (0, 2), (1, -2), (1, -1), (1, 0), (1, 1), (1, 2), (2, -1), (2, 0), (2, 1)];
-    let u = |x: i32, y: i32, c: usize| {
-        let x = x.clamp(0, 8 * v.width as i32 - 1) as usize;
-        let y = y.clamp(0, 8 * v.height as i32 - 1) as usize;
-        i32::from(v.at(y / 8, x / 8)[(y % 8 * 8 + x % 8) * 3 + c].clamp(-8192, 8191))
-    };
-    [0, 1, 2].map(|colour| {
-        let mut out = u(x, y, colour);
-        if let Some(filter) = &filters[grid.index(y as usize / 16, x as usize / 16)] {
-            let weights = &filter.weights[colour];
-            let mut sum = i32::from(weights[33]) * 512;
-            for c in 0..3 {
-                for (i, (dy, dx)) in pairs.into_iter().enumerate() {
-                    let pair = u(x + dx, y + dy, c) + u(x - dx, y - dy, c) - 2 * u(x, y, c);
-                    sum += i32::from(weights[11 * c + i]) * pair;
-                }
-                sum += i32::from(weights[11 * c + 10]) * 2 * u(x, y, c);
-            }
-            out += (sum + (1 << (filter.shift - 1))) >> filter.shift;
-        }
-        (((out + 32) >> 6) + 128).clamp(0, 255) as u8
-    })
-}
-
-#[test]
-fn filters_correct_the_pixels_of_their_tiles_wherever_a_picture_is_cut() {
-    let model = PreparedModel::new(tiny(), ID);
-    let (_, decoding) = options(&model, 70.0);
-    let filters = [Some(random_filter(1)), None, Some(random_filter(2))];
-    let picture = picture(2070, 43);
-    let (bytes, mosaic) = filtered_file(&model, &picture, &filters);
-    let quality = probe(&bytes).unwrap().quality;
-    let v = model.network(crate::model::Part::Synthesis).unwrap().run(&mosaic, quality);
-    let whole = decode(&bytes, &decoding).unwrap().to_rgb8();
-    for (x, y, pixel) in whole.enumerate_pixels() {
-        assert_eq!(pixel.0, corrected(&v, &filters, mosaic.grid, (x as i32, y as i32)), "{x} {y}");
-    }
-    let (unfiltered, _) = filtered_file(&model, &picture, &[None, None, None]);
-    assert!(decode(&unfiltered, &decoding).unwrap().to_rgb8() != whole);
-    for (x, y, width, height) in [(0, 0, 1, 1), (1016, 0, 16, 43), (1023, 15, 2, 2), (2069, 42, 1, 1)] {
-        let part = decode_part(&bytes, &decoding, Some(Region { x, y, width, height }), Scale::Full);
-        assert!(part == DynamicImage::from(whole.clone()).crop_imm(x, y, width, height), "{x} {y}");
-    }
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
-    assert!(pool.install(|| decode(&bytes, &decoding)).unwrap().to_rgb8() == whole);
-    // In bands, where pixels above and below belong to other threads.
-    let picture = picture.crop_imm(0, 0, 40, 43).resize_exact(40, 2070, image::imageops::FilterType::Nearest);
-    let (bytes, _) = filtered_file(&model, &picture, &filters);
-    assert!(pool.install(|| decode(&bytes, &decoding)).unwrap() == decode(&bytes, &decoding).unwrap());
-    // A preview has no use for them.
-    let small = |bytes: &[u8]| decode_part(bytes, &decoding, None, Scale::Half);
-    let (unfiltered, _) = filtered_file(&model, &picture, &[None, None, None]);
-    assert!(small(&bytes) == small(&unfiltered));
-}
-
-#[test]
-fn filters_that_cannot_be_are_errors() {
-    let model = PreparedModel::new(tiny(), ID);
-    let (_, decoding) = options(&model, 70.0);
-    let picture = picture(33, 20);
-    for (shift, weight, told) in
-        [(12, 3, "12 fraction bits"), (13, 3, "13 fraction bits"), (8, 512, "weight 512")]
-    {
-        let mut filter = random_filter(3);
-        filter.shift = shift;
-        filter.weights[2][5] = weight;
-        let (bytes, _) = filtered_file(&model, &picture, &[Some(filter)]);
-        let error = decode(&bytes, &decoding).unwrap_err().to_string();
-        assert!(error.contains(told), "{error}");
-    }
-}
-
-#[test]
-fn a_filter_is_found_where_one_helps() {
-    // Colours that the synthesis of this model cannot tell apart: it writes 80 of 192 directions.
-    let embedded = &registry::MODELS[registry::by_name("fast").unwrap()];
-    let model = PreparedModel::new(Model::read(embedded.bytes).unwrap(), embedded.id);
-    let picture = image::open("testdata/images/parrot-256x256.png").unwrap();
-    let options =
-        EncodeOptions { quality: 80.0, effort: 1, model: Some(model.clone()), ..Default::default() };
-    let bytes = encode(&picture, &options).unwrap();
-    assert!(probe(&bytes).unwrap().filtered);
-    let squares = |decoded: &DynamicImage| -> f64 {
-        let errors = picture.as_bytes().iter().zip(decoded.as_bytes());
-        errors.map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2)).sum()
-    };
-    let with = squares(&decode(&bytes, &DecodeOptions::default()).unwrap());
-    let container = crate::container::Container::read(&bytes).unwrap();
-    let lanes = super::decode::lanes(&container.header);
-    let quantiser = Quantiser::new(model.model(), container.header.quality, lanes);
-    let streams = crate::container::split_streams(container.latents, lanes).unwrap();
-    let tile = reading::read(&model, &quantiser, (16, 16), &streams, true).unwrap();
-    assert!(tile.filter.is_some());
-    let mosaic = Mosaic {
-        grid: TileGrid::new(256, 256),
-        channels: model.model().arch.latents,
-        tiles: vec![Some((tile.y_hat, None))],
-    };
-    let view = View::new((256, 256), None, Scale::Full).unwrap();
-    let header = container.header;
-    let without = squares(&synthesise(&model, header.quality, header.colour, &view, &mosaic).unwrap());
-    assert!(with < 0.97 * without, "{with}, {without}");
 }
 
 #[test]

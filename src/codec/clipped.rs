@@ -1,0 +1,137 @@
+//! The part of a filter that looks at how far neighbours are from a pixel only up to a limit:
+//! it sharpens or smooths fine structure and leaves edges alone, which is more than the
+//! networks can do, whose last layer is linear in blocks of 8x8 pixels.
+//!
+//! Each colour is corrected by its own pairs of opposite neighbours, whose differences from the
+//! pixel are clipped twice, at a limit and at four times that. The weights are those of all
+//! three colours. Clipping in adaptive loop filters: Taquet et al. 2019, adopted in ITU-T H.266.
+
+use std::ops::Range;
+
+use super::filter::{PAIRS, REACH};
+use super::lines::Line;
+use super::reading::Reading;
+use crate::entropy::{Costs, LatentWriter};
+use crate::error::{Error, Result};
+use crate::nn::{Differences, LANES, Lanes, Network};
+
+/// Weights of a clipped part.
+pub(super) const CLIPPED_TAPS: usize = 2 * PAIRS.len();
+/// log2 of the narrower limit, in units of the synthesis output.
+pub(super) const LIMITS: Range<u32> = 2..12;
+/// Fraction bits of the weights.
+pub(super) const FRACTION_BITS: u32 = 6;
+/// No weight is further from 0.
+pub(super) const MAX_CLIPPED_WEIGHT: i16 = 127;
+/// The bins of the limit and of the weights.
+const LIMIT_BIN: u8 = 40;
+const WEIGHT_BIN: u8 = 43;
+
+/// See [`self`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Clipped {
+    /// log2 of the narrower limit.
+    pub limit: u32,
+    /// Of each pair within the narrower and within the wider limit.
+    pub weights: [i16; CLIPPED_TAPS],
+}
+
+/// One colour in the middle of five lines, and of a pair one and the other neighbour.
+fn around<'a>(lines: &[&'a Line; 2 * REACH + 1], colour: usize, pair: usize) -> [&'a [i16]; 2] {
+    let (down, right) = PAIRS[pair];
+    let at = |row: usize, column: usize| &lines[row].colour(colour)[column..];
+    [at(REACH + down, REACH.wrapping_add_signed(right)), at(REACH - down, REACH.wrapping_add_signed(-right))]
+}
+
+/// The sums of two differences within a narrow and within a wide limit.
+#[inline(always)]
+fn within([a, b, middle]: [i16; 3], [narrow, wide]: [i16; 2]) -> [i16; 2] {
+    let (a, b) = (a.wrapping_sub(middle), b.wrapping_sub(middle));
+    [narrow, wide].map(|limit| a.max(-limit).min(limit).wrapping_add(b.max(-limit).min(limit)))
+}
+
+fn limits(limit: u32) -> [i16; 2] {
+    [1 << limit, 4 << limit]
+}
+
+/// What the taps of a pair see at the pixels `at` of a colour.
+pub(super) fn see(
+    lines: &[&Line; 2 * REACH + 1],
+    colour: usize,
+    pair: usize,
+    limit: u32,
+    at: Range<usize>,
+) -> impl Iterator<Item = [i16; 2]> {
+    let [a, b] = around(lines, colour, pair);
+    let middle = lines[REACH].pixels(colour);
+    let limits = limits(limit);
+    a[at.clone()]
+        .iter()
+        .zip(&b[at.clone()])
+        .zip(&middle[at])
+        .map(move |((a, b), m)| within([*a, *b, *m], limits))
+}
+
+impl Clipped {
+    /// Bits of a weight.
+    pub fn cost(costs: &Costs, weight: i16) -> f32 {
+        costs.bits(WEIGHT_BIN, weight)
+    }
+
+    /// The symbol of the limit.
+    fn limit_symbol(&self) -> i16 {
+        self.limit as i16 - LIMITS.start as i16
+    }
+
+    /// Bits of the limit and of all weights.
+    pub fn bits(&self, costs: &Costs) -> f64 {
+        let weights = self.weights.iter().map(|&weight| f64::from(Clipped::cost(costs, weight)));
+        f64::from(costs.bits(LIMIT_BIN, self.limit_symbol())) + weights.sum::<f64>()
+    }
+
+    pub fn write(&self, writer: &mut LatentWriter<'_>) {
+        writer.write(0, LIMIT_BIN, self.limit_symbol());
+        self.weights.iter().for_each(|&weight| writer.write(0, WEIGHT_BIN, weight));
+    }
+
+    pub fn read(reading: &mut Reading<'_>) -> Result<Clipped> {
+        let limit = i32::from(reading.symbol(LIMIT_BIN)) + LIMITS.start as i32;
+        let limit = u32::try_from(limit)
+            .ok()
+            .filter(|limit| LIMITS.contains(limit))
+            .ok_or_else(|| Error::Format(format!("a filter with the limit 2^{limit}")))?;
+        let mut weights = [0; CLIPPED_TAPS];
+        for weight in &mut weights {
+            *weight = reading.symbol(WEIGHT_BIN);
+            if weight.unsigned_abs() > MAX_CLIPPED_WEIGHT as u16 {
+                return Err(Error::Format(format!("a filter with the clipped weight {weight}")));
+            }
+        }
+        Ok(Clipped { limit, weights })
+    }
+
+    /// What is added to [`LANES`] values of a colour, from `first` on.
+    pub fn corrections(
+        &self,
+        network: &Network,
+        lines: &[&Line; 2 * REACH + 1],
+        colour: usize,
+        first: usize,
+    ) -> [i32; LANES] {
+        let pairs: [_; PAIRS.len()] =
+            std::array::from_fn(|pair| around(lines, colour, pair).map(|values| lanes(&values[first..])));
+        let differences = Differences {
+            middle: lanes(&lines[REACH].pixels(colour)[first..]),
+            pairs: &pairs,
+            limits: limits(self.limit),
+            weights: self.weights.as_chunks().0,
+        };
+        let mut sums = Lanes([1 << (FRACTION_BITS - 1); LANES]);
+        network.differences(&differences, &mut sums);
+        sums.0.map(|sum| sum >> FRACTION_BITS)
+    }
+}
+
+fn lanes(values: &[i16]) -> &[i16; LANES] {
+    values.first_chunk().expect("lines are whole numbers of lanes")
+}
