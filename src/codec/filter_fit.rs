@@ -85,8 +85,8 @@ impl Fit {
                     floats(row, seen.map(|seen| seen[within]));
                 }
             }
-            for i in 0..TAPS {
-                self.errors[colour * TAPS + i] += dot(&linear[i], wanted);
+            for (sum, row) in self.errors[colour * TAPS..][..TAPS].iter_mut().zip(&*linear) {
+                *sum += dot(row, wanted);
             }
             for i in 0..CLIPPED_TAPS {
                 self.errors[LINEAR + i] += dot(&clipped[i], wanted);
@@ -156,9 +156,8 @@ impl Fit {
             squares[LINEAR + i][LINEAR..][..=i].copy_from_slice(&self.clipped[i][..=i]);
         }
         for i in 0..WEIGHTS {
-            for j in 0..i {
-                squares[j][i] = squares[i][j];
-            }
+            let (before, from) = squares.split_at_mut(i);
+            before.iter_mut().zip(&from[0]).for_each(|(row, square)| row[i] = *square);
         }
         Problem { squares, errors: self.errors }
     }

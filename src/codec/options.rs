@@ -24,7 +24,7 @@ pub struct EncodeOptions {
     pub quality: f32,
     /// How long to search for better symbols, from 0, not at all, to
     /// [`MAX_EFFORT`]. Files get smaller and pictures better. From 1 on pixels may go
-    /// through a filter fitted to the picture, which decoders need some 10 ns a pixel for.
+    /// through a filter fitted to the picture, which decoders need up to 15 ns a pixel for.
     pub effort: u8,
     /// The quality of alpha; without one, alpha is kept without loss.
     pub alpha_quality: Option<f32>,
