@@ -1,5 +1,6 @@
-//! A filter between the synthesis transform and the pixels, which the encoder fits to a tile: what the networks do to pictures in general they do too much or too
-//! little to the one at hand, and what its colours have in common they cannot know.
+//! A filter between the synthesis transform and the pixels, which the encoder fits to a
+//! tile: what the networks do to pictures in general they do too much or too little to the
+//! one at hand, and what its colours have in common they cannot know.
 //!
 //! Its linear part corrects each colour of a pixel by a weighted sum of all three colours of the
 //! pixels around it, its clipped part (`super::clipped`) by what is close to it alone. The

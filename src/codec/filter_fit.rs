@@ -80,10 +80,10 @@ impl Fit {
         for (colour, errors) in errors.iter().enumerate() {
             floats(wanted, errors.iter().copied());
             for (pair, rows) in clipped.chunks_exact_mut(2).enumerate() {
-                for (within, row) in rows.iter_mut().enumerate() {
-                    let seen = line.clipped(colour, pair, self.limit, at.clone());
-                    floats(row, seen.map(|seen| seen[within]));
-                }
+                let seen = line.clipped(colour, pair, self.limit, at.clone());
+                let (narrow, wide): (Vec<i16>, Vec<i16>) = seen.map(<(i16, i16)>::from).unzip();
+                floats(&mut rows[0], narrow.into_iter());
+                floats(&mut rows[1], wide.into_iter());
             }
             for (sum, row) in self.errors[colour * TAPS..][..TAPS].iter_mut().zip(&*linear) {
                 *sum += dot(row, wanted);
@@ -105,11 +105,10 @@ impl Fit {
     pub fn choose(self, lambda: f64, costs: &Costs) -> Option<(Filter, f64)> {
         let limit = self.limit;
         let problem = self.problem();
-        let shifts = SHIFTS.map(Some);
         let [alone, both] =
             [0..LINEAR, 0..WEIGHTS].map(|range| (problem.least_squares(range.clone()), range));
         let clipped = (problem.least_squares(LINEAR..WEIGHTS), LINEAR..WEIGHTS);
-        let linear = shifts.clone().flat_map(|shift| [(shift, &alone), (shift, &both)]);
+        let linear = SHIFTS.flat_map(|shift| [(Some(shift), &alone), (Some(shift), &both)]);
         let (mut least, mut best) = (0.0, None);
         for (shift, (ideal, range)) in linear.chain([(None, &clipped)]) {
             let unit = |weight: usize| {

@@ -293,7 +293,7 @@ impl Patch {
             filter.correct(scene.model.network(Part::Synthesis)?, &mut errors);
         }
         self.errors(&mut errors);
-        let squares: u64 = errors.data.iter().map(|&e| u64::from(e.unsigned_abs()).pow(2)).sum();
+        let squares = squares(&errors);
         let costs = scene.model.costs();
         let bits = quantised.bits(costs);
         let filter = self.filter.as_ref().map_or(0.0, |filter| filter.bits(costs));
@@ -311,8 +311,7 @@ impl Patch {
         let rows = pixels(&self.inner.rows, self.inside.1);
         let mut missed = output.clone();
         self.errors(&mut missed);
-        let squares: u64 = missed.data.iter().map(|&e| u64::from(e.unsigned_abs()).pow(2)).sum();
-        let mut fit = Fit::new(squares / missed.data.len() as u64);
+        let mut fit = Fit::new(squares(&missed) / missed.data.len() as u64);
         let mut errors = [0, 1, 2].map(|_| Vec::with_capacity(columns.len()));
         Filtering::each_line(output, |y, line| {
             if !rows.contains(&y) {
@@ -367,6 +366,11 @@ impl Patch {
             }
         }
     }
+}
+
+/// The sum of squares.
+fn squares(errors: &Tensor) -> u64 {
+    errors.data.iter().map(|&e| u64::from(e.unsigned_abs()).pow(2)).sum()
 }
 
 /// The nearest whole number, halves to even, of 16 bits.
