@@ -5,16 +5,20 @@ mod synthetic;
 
 use aecodec::Error;
 use aecodec::model::trellis::DEPENDENT_256;
-use aecodec::model::{Model, QualityIndex, SiteParams};
+use aecodec::model::{IntegerNetwork, Model, QualityIndex, SiteParams};
 use proptest::prelude::*;
 
 fn tiny() -> Model {
     synthetic::model(synthetic::TINY)
 }
 
+fn first_network(model: &mut Model) -> &mut IntegerNetwork {
+    model.networks[0].iter_mut().next().unwrap().1.as_mut().unwrap()
+}
+
 #[test]
 fn a_model_survives_its_file() {
-    for model in [tiny(), synthetic::dependent(synthetic::TINY)] {
+    for model in [tiny(), synthetic::dependent(synthetic::TINY), synthetic::ranged(synthetic::TINY)] {
         let bytes = model.write();
         assert_eq!(bytes, model.write());
         assert_eq!(Model::read(&bytes).unwrap(), model);
@@ -43,7 +47,7 @@ fn unsound_numbers_are_refused() {
     spoil(|model| model.trellis = DEPENDENT_256);
     spoil(|model| model.z_prediction = vec![1 << 14 | 1; 2 * model.arch.hyper_latents]);
     spoil(|model| {
-        for params in &mut model.networks[0].as_mut().unwrap().params {
+        for params in &mut first_network(model).params {
             if let SiteParams::Pointwise { shifts, .. } = params {
                 shifts[0] = 31;
             }
@@ -51,12 +55,32 @@ fn unsound_numbers_are_refused() {
     });
     for (limit, shift) in [(0, 3), (-5, 3), (5, 0), (5, 31)] {
         let mut model = tiny();
-        for params in &mut model.networks[0].as_mut().unwrap().params {
+        for params in &mut first_network(&mut model).params {
             if let SiteParams::Gate { limit: l, shift: s } = params {
                 (*l, *s) = (limit, shift);
             }
         }
         assert!(matches!(Model::read(&model.write()), Err(Error::Model(_))));
+    }
+}
+
+#[test]
+fn unsound_ranges_are_refused() {
+    let bytes = synthetic::ranged(synthetic::TINY).write();
+    let ranges = b";g_s=100,180";
+    let at = bytes.windows(ranges.len()).position(|window| window == ranges).unwrap();
+    for wrong in [b";g_s=180,100", b";g_s=100,100", b";g_s=000,180", b";g_s=100,256", b";g_s=100,18x"] {
+        let mut bytes = bytes.clone();
+        bytes[at..at + wrong.len()].copy_from_slice(wrong);
+        let error = Model::read(&bytes).unwrap_err().to_string();
+        assert!(error.contains(&String::from_utf8_lossy(&wrong[5..]).into_owned()), "{error}");
+    }
+    // A range without its network, and a network without its range.
+    for (other, named) in [(b";g_s=100,181", "g_s@181"), (b";g_s=180;x=1", "belong to nothing")] {
+        let mut bytes = bytes.clone();
+        bytes[at..at + other.len()].copy_from_slice(other);
+        let error = Model::read(&bytes).unwrap_err().to_string();
+        assert!(error.contains(named), "{error}");
     }
 }
 

@@ -102,7 +102,7 @@ fn read_tiles(
     let lanes = lanes(header);
     let quantiser = Quantiser::new(model.model(), quality, lanes);
     let streams = split_streams(payload, lanes * grid.count())?;
-    let needed = tiles_needed(model, grid, view, filtered)?;
+    let needed = tiles_needed(model, grid, view, (quality, filtered))?;
     let read = |(index, streams): (usize, &[&[u8]])| {
         let tile = grid.tile(index);
         let size = (tile.rows.len(), tile.columns.len());

@@ -133,7 +133,7 @@ impl<'a> Analysed<'a> {
         let source = pixels::source(picture);
         let grid = TileGrid::new(picture.width(), picture.height());
         let quantiser = Quantiser::new(model.model(), quality, lanes(picture));
-        let y = model.network(Part::Analysis)?.run(&*source, quality);
+        let y = model.network(Part::Analysis, quality)?.run(&*source, quality);
         let tiles = for_each_tile(grid.count(), |index| {
             let y = tensors::crop(&y, &grid.tile(index));
             let z = latents::hyper_latents(model, &quantiser, &y)?;

@@ -133,9 +133,9 @@ pub(super) fn walk(
     width: usize,
     symbols: &mut impl Symbols,
 ) -> Result<Tensor> {
-    let arch = &model.model().arch;
+    let (arch, quality) = (&model.model().arch, quantiser.quality);
     let run =
-        |part, input: &Tensor| -> Result<Tensor> { Ok(model.network(part)?.run(input, quantiser.quality)) };
+        |part, input: &Tensor| -> Result<Tensor> { Ok(model.network(part, quality)?.run(input, quality)) };
 
     let mut z_hat =
         Tensor::new(height.div_ceil(HYPER_STRIDE), width.div_ceil(HYPER_STRIDE), arch.hyper_latents);
@@ -151,7 +151,7 @@ pub(super) fn walk(
     let y_hat = RefCell::new(Tensor::new(height, width, arch.latents));
     let mut pass = |first: bool, part, input: &dyn Source| -> Result<()> {
         let window = Window::whole(height, width);
-        model.network(part)?.stream(input, quantiser.quality, &window, |y, predictions| {
+        model.network(part, quality)?.stream(input, quality, &window, |y, predictions| {
             row::walk(first, y, predictions, quantiser, &mut y_hat.borrow_mut(), symbols);
         });
         symbols.end_half(&mut y_hat.borrow_mut());
@@ -208,7 +208,7 @@ pub(super) struct WrittenTile {
 pub(super) fn hyper_latents(model: &PreparedModel, quantiser: &Quantiser, y: &Tensor) -> Result<Tensor> {
     let up = |n: usize| n.next_multiple_of(HYPER_STRIDE);
     let padded = extend_edges(y, up(y.height), up(y.width));
-    Ok(model.network(Part::HyperAnalysis)?.run(&padded, quantiser.quality))
+    Ok(model.network(Part::HyperAnalysis, quantiser.quality)?.run(&padded, quantiser.quality))
 }
 
 /// What an encoder would like to code: a tile's latents and hyper-latents, before

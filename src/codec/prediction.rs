@@ -10,10 +10,10 @@ use super::refine::{hash, nearest, power};
 use super::tensors::crop_to;
 use crate::entropy::{BINS, BINS_PER_OCTAVE, Costs};
 use crate::error::Result;
-use crate::model::Part;
 use crate::model::arch::start_of_half;
 use crate::model::quality::LOG2_BITS;
 use crate::model::trellis::half_steps;
+use crate::model::{Part, QualityIndex};
 use crate::nn::{Tape, Tensor};
 
 /// Bins on each side over which the change of bits with a scale is measured.
@@ -24,6 +24,7 @@ const LARGEST: f32 = 4096.0;
 /// A tile's predictions, made and ready to be traced back.
 pub(super) struct Predictions<'a> {
     model: &'a PreparedModel,
+    quality: QualityIndex,
     hyper_synthesis: Tape,
     context: Tape,
     /// Rows, columns and channels of the latents.
@@ -61,7 +62,8 @@ impl<'a> Predictions<'a> {
     pub fn new(model: &'a PreparedModel, quantiser: &Quantiser, seen: &Quantised) -> Result<Self> {
         let (quality, y_hat) = (quantiser.quality, &seen.y_hat);
         let [height, width, m] = [y_hat.height, y_hat.width, y_hat.channels];
-        let (features, hyper_synthesis) = model.gradient(Part::HyperSynthesis)?.forward(&seen.z_hat, quality);
+        let (features, hyper_synthesis) =
+            model.gradient(Part::HyperSynthesis, quality)?.forward(&seen.z_hat, quality);
         let uncut = [features.height, features.width];
         let features = crop_to(features, height, width);
         let h = features.channels;
@@ -74,7 +76,7 @@ impl<'a> Predictions<'a> {
             let first_half = y_hat.at(y, x)[start..].iter().step_by(2);
             right[start..].iter_mut().step_by(2).zip(first_half).for_each(|(to, from)| *to = *from);
         }
-        let (_, context) = model.gradient(Part::Context)?.forward(&known, quality);
+        let (_, context) = model.gradient(Part::Context, quality)?.forward(&known, quality);
 
         let units: Vec<f32> = quantiser.half_steps.iter().map(|step| 1.0 / step.to_f32()).collect();
         let own = seen.coded.iter().zip(units.iter().cycle()).map(|(&coded, unit)| {
@@ -82,7 +84,8 @@ impl<'a> Predictions<'a> {
             (by_mean * unit, by_octave / (1 << LOG2_BITS) as f32)
         });
         let own = own.collect();
-        Ok(Predictions { model, hyper_synthesis, context, size: [height, width, m], uncut, own })
+        let size = [height, width, m];
+        Ok(Predictions { model, quality, hyper_synthesis, context, size, uncut, own })
     }
 
     /// By how many bits all symbols change together with a latent or hyper-latent.
@@ -138,7 +141,7 @@ impl<'a> Predictions<'a> {
             for (back, slope) in back.data.iter_mut().zip(slopes) {
                 *back = nearest(slope * scale);
             }
-            let gradient = self.model.gradient(part)?;
+            let gradient = self.model.gradient(part, self.quality)?;
             let scale = power(-gradient.exponent() - shift);
             let back = gradient.backward(back, tape);
             Ok(back.data.iter().map(|&slope| f32::from(slope) * scale).collect())
@@ -172,7 +175,7 @@ mod tests {
 
     /// What the model predicts for latents: means, then logarithms of scales, `(positions, 2 M)`.
     fn predict(model: &PreparedModel, quality: QualityIndex, z: &Tensor, y: &Tensor) -> Vec<f32> {
-        let run = |part, input: &Tensor| model.gradient(part).unwrap().forward(input, quality).0;
+        let run = |part, input: &Tensor| model.gradient(part, quality).unwrap().forward(input, quality).0;
         let features = crop_to(run(Part::HyperSynthesis, z), y.height, y.width);
         let (h, m) = (features.channels, y.channels);
         let mut known = Tensor::new(y.height, y.width, h + m);

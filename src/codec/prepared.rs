@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use crate::entropy::Costs;
 use crate::error::{Error, Result};
 use crate::model::registry::{self, MODELS};
-use crate::model::{IntegerNetwork, Model, ModelId, Part};
+use crate::model::{ByQuality, IntegerNetwork, Model, ModelId, Part, QualityIndex};
 use crate::nn::{Gradient, Level, Network};
 
 /// A model with networks ready to run. Each is prepared when it is first
@@ -18,9 +18,9 @@ pub struct PreparedModel {
     /// Of which the networks that it lacks are read.
     file: &'static [u8],
     level: Level,
-    networks: [OnceLock<Network>; 6],
+    networks: [ByQuality<OnceLock<Network>>; 6],
     /// For encoders that take their time.
-    gradients: [OnceLock<Gradient>; 6],
+    gradients: [ByQuality<OnceLock<Gradient>>; 6],
     /// For encoders.
     costs: OnceLock<Costs>,
 }
@@ -39,15 +39,9 @@ impl PreparedModel {
     }
 
     fn of_file(model: Model, file: &'static [u8], id: ModelId, level: Level) -> Arc<PreparedModel> {
-        Arc::new(PreparedModel {
-            id,
-            model,
-            file,
-            level,
-            networks: Default::default(),
-            gradients: Default::default(),
-            costs: OnceLock::new(),
-        })
+        let networks = model.networks.each_ref().map(|ranges| ranges.map(|_| OnceLock::new()));
+        let gradients = model.networks.each_ref().map(|ranges| ranges.map(|_| OnceLock::new()));
+        Arc::new(PreparedModel { id, model, file, level, networks, gradients, costs: OnceLock::new() })
     }
 
     /// What files call the model.
@@ -60,13 +54,14 @@ impl PreparedModel {
         &self.model
     }
 
-    /// One of the networks; those that predict latents, each position's half of them.
-    pub(super) fn network(&self, part: Part) -> Result<&Network> {
-        let cell = &self.networks[part as usize];
+    /// The network of a part for a quality; of those that predict latents, each position's
+    /// half of them.
+    pub(super) fn network(&self, part: Part, quality: QualityIndex) -> Result<&Network> {
+        let cell = self.networks[part as usize].at(quality);
         if let Some(network) = cell.get() {
             return Ok(network);
         }
-        let network = self.integers(part)?;
+        let network = self.integers(part, quality)?;
         let network = match part {
             // In the order of `in_first_half`.
             Part::Prior => Network::alternating(&network, self.level, 0)?,
@@ -76,11 +71,15 @@ impl PreparedModel {
         Ok(cell.get_or_init(|| network))
     }
 
-    /// One of the networks as the model has it.
-    fn integers(&self, part: Part) -> Result<Cow<'_, IntegerNetwork>> {
-        match &self.model.networks[part as usize] {
+    /// The same as the model has it.
+    fn integers(&self, part: Part, quality: QualityIndex) -> Result<Cow<'_, IntegerNetwork>> {
+        let ranges = &self.model.networks[part as usize];
+        match ranges.at(quality) {
             Some(network) => Ok(Cow::Borrowed(network)),
-            None => Model::read_network(self.file, part).map(Cow::Owned),
+            None => {
+                let first = QualityIndex(*ranges.range(quality).start());
+                Model::read_network(self.file, part, first).map(Cow::Owned)
+            }
         }
     }
 
@@ -89,13 +88,13 @@ impl PreparedModel {
         self.costs.get_or_init(|| Costs::new(&self.model.tables))
     }
 
-    /// One of the networks, to be run in both directions.
-    pub(super) fn gradient(&self, part: Part) -> Result<&Gradient> {
-        let cell = &self.gradients[part as usize];
+    /// The network of a part for a quality, to be run in both directions.
+    pub(super) fn gradient(&self, part: Part, quality: QualityIndex) -> Result<&Gradient> {
+        let cell = self.gradients[part as usize].at(quality);
         if let Some(gradient) = cell.get() {
             return Ok(gradient);
         }
-        let gradient = Gradient::new(&*self.integers(part)?, self.level)?;
+        let gradient = Gradient::new(&*self.integers(part, quality)?, self.level)?;
         Ok(cell.get_or_init(|| gradient))
     }
 }
@@ -126,6 +125,6 @@ fn embedded(index: usize) -> Result<Arc<PreparedModel>> {
     }
     // Networks are read when they are needed, and packed: the file's order need not be kept.
     let (file, id) = (MODELS[index].bytes, MODELS[index].id);
-    let model = PreparedModel::of_file(Model::read_parts(file, &[])?, file, id, Level::best());
+    let model = PreparedModel::of_file(Model::read_without_networks(file)?, file, id, Level::best());
     Ok(Arc::clone(cell.get_or_init(|| model)))
 }

@@ -32,7 +32,7 @@ use super::trellis::whole;
 use crate::error::Result;
 use crate::model::Part;
 use crate::model::arch::{LATENT_STRIDE, PIXEL_BLOCK, PIXEL_CHANNELS};
-use crate::nn::{Source, Tape, Tensor};
+use crate::nn::{Gradient, Network, Source, Tape, Tensor};
 use crate::tile::{Tile, TileGrid};
 
 /// Passes of each effort.
@@ -156,6 +156,16 @@ impl Scene<'_> {
         Ok(Refined { y, z, weights, filter: patch.filter })
     }
 
+    /// The synthesis transform.
+    fn network(&self) -> Result<&Network> {
+        self.model.network(Part::Synthesis, self.quantiser.quality)
+    }
+
+    /// The same, to be run in both directions.
+    fn gradient(&self) -> Result<&Gradient> {
+        self.model.gradient(Part::Synthesis, self.quantiser.quality)
+    }
+
     /// Lambda for squared errors of the synthesis output: for those of samples,
     /// divided by the samples of a pixel.
     fn lambda(&self) -> f32 {
@@ -257,7 +267,7 @@ impl Patch {
     /// synthesis transform's derivative, from one random vector of signs
     /// (Hutchinson 1990) and averaged over the positions nearby.
     fn curvature(&self, scene: &Scene<'_>, tape: &Tape) -> Result<Vec<f32>> {
-        let gradient = scene.model.gradient(Part::Synthesis)?;
+        let gradient = scene.gradient()?;
         let mut probe = Tensor::new(self.wanted.height, self.wanted.width, PIXEL_CHANNELS);
         for (i, v) in probe.data.iter_mut().enumerate() {
             *v = if hash(0x9e37_79b9, i as u32) & 1 == 0 { PROBE } else { -PROBE };
@@ -286,11 +296,11 @@ impl Patch {
     fn look(&mut self, scene: &Scene<'_>, wish: Wish<'_>) -> Result<Look> {
         let quantised = latents::quantise(scene.model, scene.quantiser, wish)?;
         tensors::paste(&mut self.y_hat, &self.inner, &quantised.y_hat);
-        let gradient = scene.model.gradient(Part::Synthesis)?;
+        let gradient = scene.gradient()?;
         let (output, tape) = gradient.forward(&self.y_hat, scene.quantiser.quality);
         let mut errors = output.clone();
         if let Some(filter) = &self.filter {
-            filter.correct(scene.model.network(Part::Synthesis)?, &mut errors);
+            filter.correct(scene.network()?, &mut errors);
         }
         self.errors(&mut errors);
         let squares = squares(&errors);
@@ -336,12 +346,12 @@ impl Patch {
 
     /// Half the derivative of the squared error with respect to each latent.
     fn gradient(&self, scene: &Scene<'_>, look: &Look) -> Result<Vec<f32>> {
-        let gradient = scene.model.gradient(Part::Synthesis)?;
+        let gradient = scene.gradient()?;
         let mut errors = look.errors.clone();
         // The clipped part is taken to change nothing: what it passes on was no gain.
         if let Some(linear) = self.filter.as_ref().and_then(|filter| filter.linear.as_ref()) {
             let adjoint = Filter { linear: Some(linear.adjoint()), clipped: None };
-            adjoint.correct(scene.model.network(Part::Synthesis)?, &mut errors);
+            adjoint.correct(scene.network()?, &mut errors);
         }
         // Errors use the range of 16 bits.
         let largest = errors.data.iter().map(|e| e.unsigned_abs()).max().unwrap_or(0);

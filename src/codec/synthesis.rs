@@ -60,11 +60,11 @@ pub(super) fn tiles_needed(
     model: &PreparedModel,
     grid: TileGrid,
     view: &View,
-    filtered: bool,
+    (quality, filtered): (QualityIndex, bool),
 ) -> Result<Vec<bool>> {
     let size = [grid.height, grid.width, model.model().arch.latents];
     let window = if filtered { around(&view.window, grid) } else { view.window.clone() };
-    let latents = model.network(Part::Synthesis)?.input_window(size, &window);
+    let latents = model.network(Part::Synthesis, quality)?.input_window(size, &window);
     let touches = |a: &Range<usize>, b: &Range<usize>| a.start < b.end && b.start < a.end;
     Ok((0..grid.count())
         .map(|index| grid.tile(index))
@@ -88,7 +88,7 @@ pub(super) fn synthesise(
     view: &View,
     latents: &Mosaic,
 ) -> Result<DynamicImage> {
-    let network = model.network(Part::Synthesis)?;
+    let network = model.network(Part::Synthesis, quality)?;
     let (width, height) = (view.width as u32, view.height as u32);
     let picture = match colour {
         Colour::Rgb8 => ImageBuffer::from_raw(width, height, render::<_, 3>(network, quality, view, latents))

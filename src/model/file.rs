@@ -5,7 +5,9 @@
 //! and the encoder's too unless `analysis_channels` or `hyper_analysis_channels`
 //! say otherwise; `synthesis_inner` and `analysis_inner` stand there where a
 //! block's branches are not as wide as the stream, `states` where two quantisers
-//! have not 32. Tensors beside those of the networks, for which see
+//! have not 32. Where a part has several networks, each for a range of quality
+//! indices, `{part}` holds the first indices of all but the first one, with commas
+//! between them. Tensors beside those of the networks, for which see
 //! `model/tensors.rs`:
 //!
 //! ```text
@@ -20,14 +22,16 @@
 //! quality_map            U8  [101]
 //! ```
 //!
-//! The parts are called [`Part::name`].
+//! The parts are called [`Part::name`]; the networks of further ranges `{part}@{first index}`.
+
+use std::iter;
 
 use safetensors::tensor::Dtype;
 
 use super::quality::{ANCHORS, LOG2_BITS};
 use super::tensors::{Description, FileTensors, Tensors, read_network, write_network};
 use super::trellis::{DEPENDENT_32, DEPENDENT_256, SCALAR, Trellis};
-use super::{Arch, IntegerNetwork, MAX_QUALITY, Model, PREDICTION_BITS, Part};
+use super::{Arch, ByQuality, IntegerNetwork, MAX_QUALITY, Model, PREDICTION_BITS, Part, QualityIndex};
 use crate::entropy::{BINS, BinTable, ScaleTables};
 use crate::error::{Error, Result};
 
@@ -47,57 +51,38 @@ const STEP_OCTAVES: std::ops::RangeInclusive<i16> = -8 << LOG2_BITS..=14 << LOG2
 impl Model {
     /// Reads a model file and checks all of it.
     pub fn read(bytes: &[u8]) -> Result<Model> {
-        Model::read_parts(bytes, &Part::ALL)
-    }
-
-    /// Reads a model file with some of its networks.
-    pub(crate) fn read_parts(bytes: &[u8], parts: &[Part]) -> Result<Model> {
         let mut tensors = Tensors::open(bytes)?;
-        let description = tensors.description()?;
-        let (name, arch) = (description.name(FORMAT)?, parse_arch(&description)?);
-        let states = description.text("states").ok().map(str::to_string);
-        let mut networks = [const { None }; 6];
-        for &part in parts {
-            let (layers, inputs) = (arch.layers(part), arch.input_channels(part));
-            networks[part as usize] = Some(read_network(&mut tensors, part.name(), layers, inputs)?);
+        let mut model = read_numbers(&mut tensors)?;
+        for part in Part::ALL {
+            for (first, network) in model.networks[part as usize].iter_mut() {
+                *network = Some(read_part(&mut tensors, &model.arch, part, first)?);
+            }
         }
-        let (m, n) = (arch.latents, arch.hyper_latents);
-        let tables = read_tables(&mut tensors)?;
-        let model = Model {
-            networks,
-            y_step_log2: read_steps(&mut tensors, "y_step_log2", m)?,
-            z_step_log2: read_steps(&mut tensors, "z_step_log2", n)?,
-            z_scale_log2: tensors.i16s("z_scale_log2", &[ANCHORS, n])?,
-            z_prediction: read_prediction(&mut tensors, n)?,
-            trellis: trellis(states.as_deref(), tables.quantisers())?,
-            tables,
-            quality_map: tensors.bytes("quality_map", Dtype::U8, &[usize::from(MAX_QUALITY) + 1])?.to_vec(),
-            name,
-            arch,
-        };
-        if !model.quality_map.is_sorted() {
-            return Err(Error::Model("the quality map descends".into()));
-        }
-        if model.networks.iter().all(Option::is_some) {
-            tensors.finish()?;
-        }
+        tensors.finish()?;
         Ok(model)
     }
 
-    /// Reads one network of a model file.
-    pub(crate) fn read_network(bytes: &[u8], part: Part) -> Result<IntegerNetwork> {
+    /// Reads all of a model file but its networks.
+    pub(crate) fn read_without_networks(bytes: &[u8]) -> Result<Model> {
+        read_numbers(&mut Tensors::open(bytes)?)
+    }
+
+    /// Reads the network of a model file whose range begins at the index `first`.
+    pub(crate) fn read_network(bytes: &[u8], part: Part, first: QualityIndex) -> Result<IntegerNetwork> {
         let mut tensors = Tensors::open(bytes)?;
         let arch = parse_arch(&tensors.description()?)?;
-        read_network(&mut tensors, part.name(), arch.layers(part), arch.input_channels(part))
+        read_part(&mut tensors, &arch, part, first)
     }
 
     /// The bytes of the file of a model that has all its networks; equal models make equal
     /// files.
     pub fn write(&self) -> Vec<u8> {
         let mut file = FileTensors::new();
-        for (part, network) in Part::ALL.iter().zip(&self.networks) {
-            let network = network.as_ref().expect("a model that has all its networks");
-            write_network(&mut file, part.name(), network);
+        for (part, networks) in Part::ALL.iter().zip(&self.networks) {
+            for (first, network) in networks.iter() {
+                let network = network.as_ref().expect("a model that has all its networks");
+                write_network(&mut file, &prefix(*part, first), network);
+            }
         }
         file.i16s("y_step_log2", &[ANCHORS, self.arch.latents], &self.y_step_log2);
         file.i16s("z_step_log2", &[ANCHORS, self.arch.hyper_latents], &self.z_step_log2);
@@ -116,8 +101,68 @@ impl Model {
             SCALAR | DEPENDENT_32 => String::new(),
             Trellis { states, .. } => format!(";states={states}"),
         };
-        format!("format={FORMAT};name={}{}{states}", self.name, numbers.collect::<String>())
+        let ranges = Part::ALL.iter().zip(&self.networks).map(|(part, networks)| {
+            let further: Vec<String> =
+                networks.iter().skip(1).map(|(first, _)| first.0.to_string()).collect();
+            if further.is_empty() { String::new() } else { format!(";{}={}", part.name(), further.join(",")) }
+        });
+        let (numbers, ranges): (String, String) = (numbers.collect(), ranges.collect());
+        format!("format={FORMAT};name={}{numbers}{states}{ranges}", self.name)
     }
+}
+
+/// What the names of a network's tensors begin with.
+fn prefix(part: Part, first: QualityIndex) -> String {
+    match first {
+        QualityIndex(0) => part.name().to_string(),
+        QualityIndex(first) => format!("{}@{first}", part.name()),
+    }
+}
+
+fn read_part(
+    tensors: &mut Tensors<'_>,
+    arch: &Arch,
+    part: Part,
+    first: QualityIndex,
+) -> Result<IntegerNetwork> {
+    read_network(tensors, &prefix(part, first), arch.layers(part), arch.input_channels(part))
+}
+
+/// The ranges of a part's networks, of which none is read.
+fn parse_ranges(description: &Description<'_>, part: Part) -> Result<ByQuality<Option<IntegerNetwork>>> {
+    let Ok(text) = description.text(part.name()) else { return Ok(ByQuality::one(None)) };
+    let further = text.split(',').map(|first| first.parse().ok().map(QualityIndex));
+    let firsts: Option<Vec<QualityIndex>> = iter::once(Some(QualityIndex(0))).chain(further).collect();
+    firsts
+        .and_then(|firsts| ByQuality::new(firsts.into_iter().map(|first| (first, None)).collect()))
+        .ok_or_else(|| Error::Model(format!("{} has networks from the indices {text:?} on", part.name())))
+}
+
+/// A model without its networks.
+fn read_numbers(tensors: &mut Tensors<'_>) -> Result<Model> {
+    let description = tensors.description()?;
+    let (name, arch) = (description.name(FORMAT)?, parse_arch(&description)?);
+    let states = description.text("states").ok().map(str::to_string);
+    let networks = Part::ALL.iter().map(|part| parse_ranges(&description, *part));
+    let networks: Vec<_> = networks.collect::<Result<_>>()?;
+    let (m, n) = (arch.latents, arch.hyper_latents);
+    let tables = read_tables(tensors)?;
+    let model = Model {
+        networks: networks.try_into().expect("one entry per part"),
+        y_step_log2: read_steps(tensors, "y_step_log2", m)?,
+        z_step_log2: read_steps(tensors, "z_step_log2", n)?,
+        z_scale_log2: tensors.i16s("z_scale_log2", &[ANCHORS, n])?,
+        z_prediction: read_prediction(tensors, n)?,
+        trellis: trellis(states.as_deref(), tables.quantisers())?,
+        tables,
+        quality_map: tensors.bytes("quality_map", Dtype::U8, &[usize::from(MAX_QUALITY) + 1])?.to_vec(),
+        name,
+        arch,
+    };
+    if !model.quality_map.is_sorted() {
+        return Err(Error::Model("the quality map descends".into()));
+    }
+    Ok(model)
 }
 
 /// The encoder's widths stand there only where they are not the decoder's, and

@@ -2,6 +2,7 @@
 //! arithmetic on pictures happens here; see `nn` for that.
 
 pub mod arch;
+pub mod by_quality;
 pub mod file;
 pub mod layer;
 pub mod quality;
@@ -15,6 +16,7 @@ pub mod trellis;
 use std::fmt;
 
 pub use arch::{Arch, Part};
+pub use by_quality::ByQuality;
 pub use layer::Layer;
 pub use quality::QualityIndex;
 pub use restoration::{RestorationArch, RestorationModel, Task};
@@ -30,8 +32,8 @@ pub struct Model {
     pub name: String,
     /// The numbers its networks follow from.
     pub arch: Arch,
-    /// In the order of [`Part::ALL`]; none where only others were read.
-    pub networks: [Option<IntegerNetwork>; 6],
+    /// In the order of [`Part::ALL`]; none where they were not read.
+    pub networks: [ByQuality<Option<IntegerNetwork>>; 6],
     /// `ANCHORS x latents`: log2 of the quantisation steps, in y's integer units.
     pub y_step_log2: Vec<i16>,
     /// `ANCHORS x hyper_latents`: log2 of the quantisation steps, in z's integer units.

@@ -1,19 +1,22 @@
 //! The values that every tensor of the float networks takes on real pictures.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 
 use anyhow::Result;
 use rayon::prelude::*;
 
 use super::checkpoint::Checkpoint;
+use super::config::scaled;
 use super::kernels::Geometry;
-use super::model::{Batch, CodecModel};
+use super::model::{Batch, CodecModel, anchored};
 use super::net::{Anchored, run_probed};
 use crate::model::arch::Part;
 use crate::model::layer::{LEAKY_SHIFT, Layer};
+use crate::model::quality::QualityIndex;
 
-/// Points on the quality axis to look at, both ends among them.
-const QUALITIES: [Anchored; 6] = [(0, 0.0), (0, 0.99), (2, 0.99), (4, 0.99), (6, 0.99), (7, 0.99)];
+/// Quality indices to look at, both ends among them.
+const INDICES: [u8; 6] = [0, 32, 96, 160, 224, 255];
 
 /// What the values of one tensor look like.
 #[derive(Debug, Clone)]
@@ -120,13 +123,15 @@ pub fn probe(
 }
 
 /// Runs the whole float codec, rounding as the decoder does, over `pictures` at
-/// the points on the quality axis.
+/// points of a part of the quality axis.
 pub fn calibrate(
     checkpoint: &Checkpoint,
     pictures: &[(Geometry, Vec<f32>)],
+    indices: &RangeInclusive<u8>,
 ) -> Result<BTreeMap<&'static str, Ranges>> {
     let model = CodecModel::averaged(checkpoint)?;
-    let jobs: Vec<_> = pictures.iter().flat_map(|p| QUALITIES.map(|q| (p, q))).collect();
+    let qualities = INDICES.map(|index| anchored(QualityIndex(scaled(index, indices))));
+    let jobs: Vec<_> = pictures.iter().flat_map(|p| qualities.map(|q| (p, q))).collect();
     let found = jobs
         .into_par_iter()
         .map(|((geometry, pixels), quality)| {

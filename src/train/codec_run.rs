@@ -8,7 +8,7 @@ use candle_core::{Tensor, Var};
 use serde_json::{Value, json};
 
 use super::checkpoint::Checkpoint;
-use super::config::TrainArgs;
+use super::config::{TrainArgs, middle};
 use super::dataset::Dataset;
 use super::grow::grow;
 use super::import::{import, read_model};
@@ -19,7 +19,7 @@ use super::shrink::shrink;
 use super::trainer::{Crop, Trainee};
 use super::{klt, validate};
 use crate::eval::decibel;
-use crate::model::{Arch, Layer, Part};
+use crate::model::{Arch, Layer, Part, QualityIndex};
 
 /// The variables and pictures of a run.
 pub struct CodecRun {
@@ -35,7 +35,7 @@ pub struct CodecRun {
 impl CodecRun {
     /// A new run, or the one that the run's folder holds.
     pub fn open(args: &TrainArgs) -> Result<(CodecRun, Checkpoint)> {
-        let data = Dataset::open(&args.data, args.crop, args.false_colours)?;
+        let data = Dataset::open(&args.data, args.crop, args.false_colours, args.indices.clone())?;
         let val = match &args.val {
             Some(folder) => validate::pictures(folder, 16)?,
             None => Vec::new(),
@@ -44,7 +44,7 @@ impl CodecRun {
         let mut model = CodecModel::new(arch.clone(), args.seed)?;
         let crops = || (0..32).map(|i| data.batch(args.seed ^ 0x5eed, i, 8, args.crop)).collect::<Vec<_>>();
         let (found, origin) = match (Checkpoint::load(&args.run)?, &args.from) {
-            (None, Some(path)) => (Some(start_from(path)?), path),
+            (None, Some(path)) => (Some(start_from(path, middle(&args.indices))?), path),
             (found, _) => (found, &args.run),
         };
         let checkpoint = match found {
@@ -65,10 +65,10 @@ impl CodecRun {
     }
 }
 
-/// A run whose weights are those of a model file.
-fn start_from(path: &Path) -> Result<Checkpoint> {
+/// A run whose weights are those of a model file at an index.
+fn start_from(path: &Path, index: QualityIndex) -> Result<Checkpoint> {
     let (model, _) = read_model(path)?;
-    import(&model).with_context(|| path.display().to_string())
+    import(&model, index).with_context(|| path.display().to_string())
 }
 
 impl Trainee for CodecRun {

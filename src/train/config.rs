@@ -1,10 +1,11 @@
 //! Every number of a training run, with its default and what it does.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::kernels::LANES;
 use super::optimizer::Method;
-use crate::model::{Arch, RestorationArch, Task};
+use crate::model::{Arch, QualityIndex, RestorationArch, Task};
 
 /// What is to be trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -46,6 +47,9 @@ pub struct TrainArgs {
     /// Share of the crops whose colours are mixed at random, so that saturated colours are no surprise
     #[arg(long, default_value_t = 0.04)]
     pub false_colours: f64,
+    /// First and last quality index of the crops
+    #[arg(long, default_value = "0-255", value_parser = indices)]
+    pub indices: RangeInclusive<u8>,
     /// Peak learning rate
     #[arg(long, default_value_t = 1e-3)]
     pub lr: f64,
@@ -102,6 +106,26 @@ fn channels(text: &str) -> Result<usize, String> {
         Ok(count @ 16..=4096) if count % LANES == 0 => Ok(count),
         _ => Err(format!("not a multiple of {LANES} from 16 to 4096")),
     }
+}
+
+/// Two quality indices.
+pub fn indices(text: &str) -> Result<RangeInclusive<u8>, String> {
+    let ends = text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+    match ends {
+        Some((first, last)) if first < last => Ok(first..=last),
+        _ => Err("not two ascending numbers from 0 to 255 with a - between them".to_string()),
+    }
+}
+
+/// The index in the middle.
+pub fn middle(indices: &RangeInclusive<u8>) -> QualityIndex {
+    QualityIndex(indices.start().midpoint(*indices.end()))
+}
+
+/// Where an index of all lies among `indices`.
+pub fn scaled(index: u8, indices: &RangeInclusive<u8>) -> u8 {
+    let span = u32::from(indices.end() - indices.start());
+    indices.start() + (u32::from(index) * span / 255) as u8
 }
 
 /// The numbers of [`Arch`].
@@ -228,6 +252,14 @@ mod tests {
                 let error = parse(wrong).err().expect(option).to_string();
                 assert!(error.contains(wrong) && error.contains("multiple of 16"), "{error}");
             }
+        }
+    }
+
+    #[test]
+    fn indices_are_two_that_ascend() {
+        assert_eq!(indices("0-95"), Ok(0..=95));
+        for wrong in ["", "-", "7", "3-3", "9-2", "0-256", "a-b", "1-2-3"] {
+            assert!(indices(wrong).is_err(), "{wrong}");
         }
     }
 }

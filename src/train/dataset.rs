@@ -1,5 +1,6 @@
 //! Training pictures in memory, and random crops of them.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -10,7 +11,7 @@ use rayon::prelude::*;
 use super::kernels::Geometry;
 use super::model::{Batch, pixel_rows};
 use crate::model::arch::PIXEL_BLOCK;
-use crate::model::quality::ANCHORS;
+use crate::model::quality::{ANCHORS, STEPS};
 
 /// A decoded picture: 8-bit RGB.
 pub struct Picture {
@@ -29,6 +30,7 @@ pub struct Dataset {
     areas: Vec<u64>,
     /// Share of the crops in false colours.
     false_colours: f64,
+    indices: RangeInclusive<u8>,
 }
 
 /// The picture files of a folder, in name order.
@@ -54,8 +56,14 @@ pub fn load(path: &Path) -> Result<Picture> {
 impl Dataset {
     /// Decodes every picture of `folder` that is at least `side` on both sides.
     /// What cannot be read or is too small is skipped and counted on stderr. A
-    /// share `false_colours` of the crops has its colours mixed at random.
-    pub fn open(folder: &Path, side: usize, false_colours: f64) -> Result<Dataset> {
+    /// share `false_colours` of the crops has its colours mixed at random; those of a
+    /// [`Self::batch`] have quality indices within `indices`.
+    pub fn open(
+        folder: &Path,
+        side: usize,
+        false_colours: f64,
+        indices: RangeInclusive<u8>,
+    ) -> Result<Dataset> {
         let files = picture_files(folder)?;
         let loaded: Vec<Result<Picture>> = files.par_iter().map(|path| load(path)).collect();
         let (mut unreadable, mut small) = (0, 0);
@@ -86,7 +94,7 @@ impl Dataset {
             "{} pictures in memory, {unreadable} unreadable, {small} smaller than {side} pixels",
             pictures.len()
         );
-        Ok(Dataset { pictures, areas, false_colours })
+        Ok(Dataset { pictures, areas, false_colours, indices })
     }
 
     /// The batch of step `step`: the same for the same seed, whatever was drawn before.
@@ -95,11 +103,13 @@ impl Dataset {
         let blocks = side / PIXEL_BLOCK;
         let mut pixels = Vec::with_capacity(count * side * side * 3);
         let mut qualities = Vec::with_capacity(count);
+        let (first, end) = (f32::from(*self.indices.start()), f32::from(*self.indices.end()) + 1.0);
         for index in 0..count {
             let crop = self.crop(&mut rng, side);
             pixel_rows(&crop, side, side, &mut pixels);
             // Stratified over the batch, so that every step sees low and high rates.
-            let position = (index as f32 + rng.random_range(0.0..1.0)) / count as f32 * (ANCHORS - 1) as f32;
+            let share = (index as f32 + rng.random_range(0.0..1.0)) / count as f32;
+            let position = (first + share * (end - first)) / STEPS as f32;
             let anchor = (position as usize).min(ANCHORS - 2);
             qualities.push((anchor, position - anchor as f32));
         }

@@ -22,7 +22,9 @@ use crate::model::quality::{ANCHORS, LOG2_BITS};
 use crate::model::restoration::PART;
 use crate::model::scale::row_shift;
 use crate::model::trellis::SCALAR;
-use crate::model::{IntegerNetwork, MAX_QUALITY, Model, RestorationArch, RestorationModel, SiteParams};
+use crate::model::{
+    ByQuality, IntegerNetwork, MAX_QUALITY, Model, RestorationArch, RestorationModel, SiteParams,
+};
 
 /// Fraction bits of a gate's clamped factor.
 const GATE_BITS: i32 = 12;
@@ -279,7 +281,7 @@ pub fn convert(
             feature_bits = converted.output[0];
         }
         formats.extend(converted.formats.into_iter().map(|(path, bits)| (part, path, bits)));
-        networks.push(Some(converted.network));
+        networks.push(ByQuality::one(Some(converted.network)));
     }
     let fixed = |name: &str, bits: i32| -> Result<Vec<i16>> {
         Ok(average(name)?

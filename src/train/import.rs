@@ -22,7 +22,7 @@ use super::requantise::scalar_steps;
 use crate::model::arch::{PIXEL_CHANNELS, Part};
 use crate::model::layer::{GATE_LIMIT, Layer};
 use crate::model::quality::{ANCHORS, LOG2_BITS};
-use crate::model::{Model, ModelId, RestorationModel, SiteParams};
+use crate::model::{Model, ModelId, QualityIndex, RestorationModel, SiteParams};
 
 /// Length of the analysis transform's first rows in a run that starts from the KLT.
 const FIRST_ROW_LENGTH: f64 = 2.0;
@@ -168,8 +168,9 @@ pub fn y_bits(model: &Model) -> i32 {
     step_bits(&scalar_steps(model), MIDDLE_Y_STEP)
 }
 
-/// A run at step 0 whose weights compute what `model` computes, with one quantiser.
-pub fn import(model: &Model) -> Result<Checkpoint> {
+/// A run at step 0 whose weights compute what `model` computes at `index` and as far around
+/// it as its networks serve, with one quantiser.
+pub fn import(model: &Model, index: QualityIndex) -> Result<Checkpoint> {
     let arch = &model.arch;
     let y_steps = scalar_steps(model);
     let (m, n, h) = (arch.latents, arch.hyper_latents, arch.hyper_synthesis_channels);
@@ -178,7 +179,8 @@ pub fn import(model: &Model) -> Result<Checkpoint> {
     let mut feature_bits = Vec::new();
     let mut weights = BTreeMap::new();
     for part in Part::ALL {
-        let network = model.networks[part as usize].as_ref().context("a model without all its networks")?;
+        let network = model.networks[part as usize].at(index).as_ref();
+        let network = network.context("a model without all its networks")?;
         let layout = Layout::new(&network.layers);
         let (from, first, to) = match part {
             Part::Analysis => (vec![INPUT_BITS; PIXEL_CHANNELS], FIRST_ROW_LENGTH, Some(vec![y_bits; m])),

@@ -2,6 +2,7 @@
 //! writes the model file.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -41,6 +42,9 @@ pub struct ExportArgs {
     /// The model whose files the run of `--task synthesis` was about: all that is new is its synthesis transform
     #[arg(long)]
     pub onto: Option<PathBuf>,
+    /// The first quality index that this synthesis transform is for; it serves up to the next one's
+    #[arg(long, default_value_t = 0, requires = "onto")]
+    pub first_index: u8,
     /// The file to write
     pub output: PathBuf,
 }
@@ -50,6 +54,8 @@ pub struct ExportArgs {
 /// Kodak's kind, which the scale is stated for, then take 0.07 and 2: they are
 /// easier at low rates and harder at high ones.
 const RATE_AT: [(f64, f64); 2] = [(5.0, 0.0895), (90.0, 1.875)];
+/// Those of a network that serves them all.
+const ALL_INDICES: RangeInclusive<u8> = 0..=u8::MAX;
 /// Quality indices at which rates are measured for the map.
 pub(super) const RATE_INDICES: [u8; 9] = [0, 32, 64, 96, 128, 160, 192, 224, 255];
 
@@ -72,7 +78,7 @@ pub fn release(args: &ExportArgs) -> Result<()> {
 pub fn scalar(args: &ExportArgs, pictures: &[(Geometry, Vec<f32>)]) -> Result<(Model, Vec<Loss>)> {
     let checkpoint = export::checkpoint::<Arch>(&args.run)?;
     let (unseen, seen) = pictures.split_at(pictures.len() / 2);
-    let ranges = calibrate(&checkpoint, seen)?;
+    let ranges = calibrate(&checkpoint, seen, &ALL_INDICES)?;
     let floats = CodecModel::averaged(&checkpoint)?;
     let tables = fit(&floats, pictures)?;
     let (model, formats) = export::convert(
@@ -82,7 +88,7 @@ pub fn scalar(args: &ExportArgs, pictures: &[(Geometry, Vec<f32>)]) -> Result<(M
         tables,
         linear_map(),
     )?;
-    report_clipping(&checkpoint, unseen, &formats)?;
+    report_clipping(&checkpoint, unseen, &ALL_INDICES, &formats)?;
 
     let prepared = prepared(&model)?;
     let mut losses = Vec::new();
@@ -99,7 +105,9 @@ pub fn scalar(args: &ExportArgs, pictures: &[(Geometry, Vec<f32>)]) -> Result<(M
 fn with_new_synthesis(args: &ExportArgs, onto: &Path, pictures: &[(Geometry, Vec<f32>)]) -> Result<Model> {
     let (mut model, _) = read_model(onto)?;
     let checkpoint = export::checkpoint::<Arch>(&args.run)?;
-    let held = import(&model)?.weights;
+    let first = QualityIndex(args.first_index);
+    let bits = y_bits(&model);
+    let held = import(&model, first)?.weights;
     let part = Part::Synthesis.name();
     let same = |(name, w): (&String, &Vec<f32>)| {
         name == part || checkpoint.states.get(name).is_some_and(|state| state.ema == *w)
@@ -108,10 +116,15 @@ fn with_new_synthesis(args: &ExportArgs, onto: &Path, pictures: &[(Geometry, Vec
         bail!("{} was not trained on the latents of {}", args.run.display(), onto.display());
     }
     let (unseen, seen) = pictures.split_at(pictures.len() / 2);
-    let ranges = calibrate(&checkpoint, seen)?;
-    let (network, formats) = export::convert_synthesis(&checkpoint, &ranges[part], y_bits(&model))?;
-    report_clipping(&checkpoint, unseen, &formats)?;
-    model.networks[Part::Synthesis as usize] = Some(network);
+    let networks = &mut model.networks[Part::Synthesis as usize];
+    let indices = args.first_index..=*networks.range(first).end();
+    let ranges = calibrate(&checkpoint, seen, &indices)?;
+    let (network, formats) = export::convert_synthesis(&checkpoint, &ranges[part], bits)?;
+    report_clipping(&checkpoint, unseen, &indices, &formats)?;
+    networks.set(first, Some(network));
+    if networks.iter().count() > 1 && model.arch != checkpoint.arch {
+        bail!("the synthesis transforms of a model have one shape; {} has another", args.run.display());
+    }
     model.arch = checkpoint.arch;
     if let Some(name) = &args.name {
         model.name.clone_from(name);
@@ -123,9 +136,10 @@ fn with_new_synthesis(args: &ExportArgs, onto: &Path, pictures: &[(Geometry, Vec
 fn report_clipping(
     checkpoint: &Checkpoint,
     unseen: &[(Geometry, Vec<f32>)],
+    indices: &RangeInclusive<u8>,
     formats: &[Format],
 ) -> Result<()> {
-    let (clipped, values) = clipping(&calibrate(checkpoint, unseen)?, formats);
+    let (clipped, values) = clipping(&calibrate(checkpoint, unseen, indices)?, formats);
     eprintln!(
         "step {}: {clipped} of {values} activations clipped on the {} pictures that did not set the ranges",
         checkpoint.step,

@@ -54,7 +54,7 @@ impl RestorationRun {
         if !args.crop.is_multiple_of(arch.multiple() * arch.task.block().max(arch.task.output_block())) {
             bail!("--crop {} is not a multiple of what {} levels need", args.crop, arch.levels);
         }
-        let data = Dataset::open(&args.data, args.crop, args.false_colours)?;
+        let data = Dataset::open(&args.data, args.crop, args.false_colours, args.indices.clone())?;
         let val = match &args.val {
             Some(folder) => held_out(folder, HELD_OUT.0)?,
             None => Vec::new(),

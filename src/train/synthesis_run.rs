@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::checkpoint::Checkpoint;
-use super::config::TrainArgs;
+use super::config::{TrainArgs, middle, scaled};
 use super::dataset::Dataset;
 use super::grow::grow;
 use super::import::{import, read_model, y_bits};
@@ -30,7 +30,8 @@ use crate::model::{Arch, Layer, Part, QualityIndex};
 
 /// Mean squared errors that photographs have at a lambda are about this over its root.
 const USUAL_ERROR: f64 = 3.5;
-/// Quality indices looked at in validation.
+/// Quality indices looked at in validation of a run for all of them; others have as many,
+/// as far apart for their range.
 const LOOKED_AT: [u8; 5] = [16, 64, 112, 160, 208];
 
 /// The variable, the codec and the pictures of a run.
@@ -82,7 +83,7 @@ impl SynthesisRun {
     pub fn open(args: &TrainArgs) -> Result<(SynthesisRun, Checkpoint)> {
         let path = args.from.as_ref().context("--task synthesis needs the codec: --from MODEL")?;
         let (codec, id) = read_model(path)?;
-        let data = Dataset::open(&args.data, args.crop, args.false_colours)?;
+        let data = Dataset::open(&args.data, args.crop, args.false_colours, args.indices.clone())?;
         let Arch { synthesis_channels, synthesis_blocks, synthesis_inner, .. } = args.codec.arch();
         let arch = Arch { synthesis_channels, synthesis_blocks, synthesis_inner, ..codec.arch.clone() };
         let mut model = CodecModel::new(arch.clone(), args.seed)?;
@@ -94,7 +95,7 @@ impl SynthesisRun {
             None => {
                 let crops =
                     (0..32).map(|i| data.batch(args.seed ^ 0x5eed, i, 8, args.crop)).collect::<Vec<_>>();
-                let start = narrowed(import(&codec)?, &arch, &crops)?;
+                let start = narrowed(import(&codec, middle(&args.indices))?, &arch, &crops)?;
                 grow(start, &model, &klt::sample(crops))?
             }
         };
@@ -116,7 +117,10 @@ impl SynthesisRun {
         };
         let val = match pictures.len() {
             0 => Vec::new(),
-            _ => LOOKED_AT.into_iter().map(coded_at).collect::<Result<_>>()?,
+            _ => LOOKED_AT
+                .into_iter()
+                .map(|index| coded_at(scaled(index, &args.indices)))
+                .collect::<Result<_>>()?,
         };
         eprintln!("{:.2} kMAC/pixel in the decoder", arch.decoder_macs_per_pixel() / 1000.0);
         let TrainArgs { batch, crop, workers, seed, .. } = *args;

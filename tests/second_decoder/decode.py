@@ -129,6 +129,8 @@ class Model:
         self.c, self.m = int(arch["channels"]), int(arch["latents"])
         self.h, self.n = int(arch["hyper_channels"]), int(arch["hyper_latents"])
         self.blocks = int(arch["synthesis_blocks"])
+        parts = ["h_s", "prior", "context", "g_s"]
+        self.ranges = {part: [int(first) for first in arch[part].split(",")] for part in parts if part in arch}
         self.low_bits, self.first = self.tensor("tables.low_bits"), self.tensor("tables.first")
         self.quantisers = len(self.first) // 96
         # What quantiser 1 and an odd symbol do to the state.
@@ -169,7 +171,9 @@ class Network:
     """One part of a model at one quality. Tensors are height x width x channels."""
 
     def __init__(self, model, part, quality):
-        self.model, self.part, self.quality = model, part, quality
+        firsts = [first for first in model.ranges.get(part, []) if first <= quality]
+        self.model, self.quality = model, quality
+        self.part = f"{part}@{firsts[-1]}" if firsts else part
 
     def name(self, path, tensor):
         return f"{self.part}.{path}.{tensor}"

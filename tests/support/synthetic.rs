@@ -6,7 +6,7 @@ use aecodec::entropy::ScaleTables;
 use aecodec::model::layer::{Layer, sites};
 use aecodec::model::quality::{ANCHORS, LOG2_BITS};
 use aecodec::model::trellis::{DEPENDENT_256, SCALAR};
-use aecodec::model::{Arch, IntegerNetwork, Model, Part, SiteParams};
+use aecodec::model::{Arch, ByQuality, IntegerNetwork, Model, Part, QualityIndex, SiteParams};
 
 /// A linear congruential generator.
 pub struct Random(pub u64);
@@ -36,7 +36,7 @@ pub const TINY: Arch = Arch {
 /// A model of the given shape.
 pub fn model(arch: Arch) -> Model {
     let mut random = Random(0x5eed);
-    let networks = Part::ALL.map(|part| Some(network(&arch, part, &mut random)));
+    let networks = Part::ALL.map(|part| ByQuality::one(Some(network(&arch, part, &mut random))));
     let falling = |channels: usize, first: i16, by: i16| {
         (0..ANCHORS * channels)
             .map(|i| first - by * (i / channels) as i16 + (i % channels) as i16 % 7)
@@ -60,6 +60,18 @@ pub fn model(arch: Arch) -> Model {
 pub fn dependent(arch: Arch) -> Model {
     let z_prediction = (0..2 * arch.hyper_latents as i16).map(|i| 2600 - 900 * (i % 5)).collect();
     Model { tables: ScaleTables::dependent(), trellis: DEPENDENT_256, z_prediction, ..model(arch) }
+}
+
+/// The same with networks of their own for the indices from 100 and from 180 on: synthesis
+/// transforms, and an analysis transform for the last of these.
+pub fn ranged(arch: Arch) -> Model {
+    let mut random = Random(0xfeed);
+    let mut model = dependent(arch);
+    for (part, first) in [(Part::Synthesis, 180), (Part::Synthesis, 100), (Part::Analysis, 180)] {
+        let network = network(&model.arch, part, &mut random);
+        model.networks[part as usize].set(QualityIndex(first), Some(network));
+    }
+    model
 }
 
 fn network(arch: &Arch, part: Part, random: &mut Random) -> IntegerNetwork {

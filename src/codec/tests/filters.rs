@@ -112,7 +112,7 @@ fn filters_correct_the_pixels_of_their_tiles_wherever_a_picture_is_cut() {
     let picture = picture(2070, 43);
     let (bytes, mosaic) = filtered_file(&model, &picture, &filters);
     let quality = probe(&bytes).unwrap().quality;
-    let v = model.network(crate::model::Part::Synthesis).unwrap().run(&mosaic, quality);
+    let v = model.network(crate::model::Part::Synthesis, quality).unwrap().run(&mosaic, quality);
     let whole = decode(&bytes, &decoding).unwrap().to_rgb8();
     for (x, y, pixel) in whole.enumerate_pixels() {
         assert_eq!(pixel.0, corrected(&v, &filters, mosaic.grid, (x as i32, y as i32)), "{x} {y}");

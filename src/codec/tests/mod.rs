@@ -11,7 +11,7 @@ use super::latents::{self, Wish};
 use super::synthesis::{Mosaic, synthesise};
 use super::view::View;
 use super::*;
-use crate::model::{Model, ModelId, registry};
+use crate::model::{ByQuality, Model, ModelId, QualityIndex, registry};
 use crate::nn::{Level, Tensor};
 use crate::tile::TileGrid;
 
@@ -68,6 +68,35 @@ fn round_trip(model: &Arc<PreparedModel>, picture: &DynamicImage, quality: f32) 
     let expected = synthesise(model, header.quality, header.colour, &view, &mosaic).unwrap();
     assert!(decode(&bytes, &decoding).unwrap() == expected, "{}x{}", picture.width(), picture.height());
     assert_eq!(expected.color(), picture.color());
+}
+
+#[test]
+fn each_quality_has_the_networks_of_its_range() {
+    let ranged = synthetic::ranged(synthetic::TINY);
+    let prepared = PreparedModel::new(ranged.clone(), ID);
+    let picture = picture(70, 50);
+    for (quality, effort) in [(30.0, 0), (50.0, 0), (90.0, 0), (90.0, 1)] {
+        let index = ranged.quality_index(quality).unwrap();
+        let networks = ranged.networks.each_ref().map(|ranges| ByQuality::one(ranges.at(index).clone()));
+        let alone = PreparedModel::new(Model { networks, ..ranged.clone() }, ID);
+        let [both, one] = [&prepared, &alone].map(|model| {
+            let (encoding, decoding) = options(model, quality);
+            let bytes = encode(&picture, &EncodeOptions { effort, ..encoding }).unwrap();
+            (decode(&bytes, &decoding).unwrap(), bytes)
+        });
+        assert!(both == one, "quality {quality}, effort {effort}");
+        // Another range's network makes another picture of the same file.
+        let other = Model {
+            networks: ranged
+                .networks
+                .each_ref()
+                .map(|ranges| ByQuality::one(ranges.at(QualityIndex(110)).clone())),
+            ..ranged.clone()
+        };
+        let decoding = options(&PreparedModel::new(other, ID), quality).1;
+        let same = decode(&both.1, &decoding).is_ok_and(|picture| picture == both.0);
+        assert_eq!(same, (100..180).contains(&index.0), "index {}", index.0);
+    }
 }
 
 #[test]

@@ -61,8 +61,15 @@ fn restorers_learn_and_their_integers_do_the_same() {
         assert!(after[0] > before[0] + learnt, "{task:?} {factor}: {before:?} became {after:?}");
         let output = folder.path().join("tiny.aem");
         let val = folder.path().join("val");
-        let export =
-            ExportArgs { run: run.clone(), val, pictures: 2, name: None, onto: None, output: output.clone() };
+        let export = ExportArgs {
+            run: run.clone(),
+            val,
+            pictures: 2,
+            name: None,
+            onto: None,
+            first_index: 0,
+            output: output.clone(),
+        };
         for [float, integer] in restoration_release::release(&export).unwrap() {
             assert!((float - integer).abs() < 0.05, "{task:?} {factor}: {float} dB, integers {integer} dB");
         }

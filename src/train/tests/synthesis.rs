@@ -6,7 +6,7 @@ use super::runs::{args, pictures, train};
 use crate::codec::{DecodeOptions, EncodeOptions, PreparedModel, decode, encode};
 use crate::container::Container;
 use crate::eval::psnr;
-use crate::model::{Arch, Model, ModelId, Part};
+use crate::model::{Arch, Model, ModelId, Part, QualityIndex};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::config::{CodecArgs, Purpose};
 use crate::train::import::import;
@@ -25,6 +25,7 @@ fn a_wider_synthesis_makes_more_of_the_same_latents() {
         pictures: 1,
         name: Some("before".into()),
         onto: None,
+        first_index: 0,
         output: folder.path().join("before.aem"),
     };
     release(&export).unwrap();
@@ -66,7 +67,7 @@ fn a_wider_synthesis_makes_more_of_the_same_latents() {
     let run = Checkpoint::<Arch>::load(&narrow.run).unwrap().unwrap();
     assert_eq!((run.arch.synthesis_channels, run.arch.synthesis_blocks), (48, 1));
     let part = Part::Synthesis.name();
-    let from = import(after.model()).unwrap();
+    let from = import(after.model(), QualityIndex(128)).unwrap();
     assert!(from.weights.iter().all(|(name, weights)| (run.weights[name] == *weights) == (name != part)));
 
     let look = |model: &std::sync::Arc<PreparedModel>| -> (Vec<u8>, f64) {
@@ -76,9 +77,29 @@ fn a_wider_synthesis_makes_more_of_the_same_latents() {
         let decoded: DynamicImage = decode(&file, &options).unwrap();
         (Container::read(&file).unwrap().latents.to_vec(), psnr(&picture, &decoded).unwrap().rgb)
     };
-    let (before, after) = (look(&before), look(&after));
-    assert!(before.0 == after.0, "other latents");
-    assert!(after.1 > before.1 + 0.04, "{} dB became {} dB", before.1, after.1);
+    let (old, new) = (look(&before), look(&after));
+    assert!(old.0 == new.0, "other latents");
+    assert!(new.1 > old.1 + 0.04, "{} dB became {} dB", old.1, new.1);
+
+    // It can be for some qualities only, and then has the shape of those for the others.
+    let mut high = TrainArgs { run: folder.path().join("high"), indices: 120..=255, ..synthesis.clone() };
+    high.codec = codec.codec.clone();
+    high.stop_after = Some(3);
+    train(&high).unwrap();
+    let high = ExportArgs {
+        run: high.run,
+        first_index: 128,
+        output: folder.path().join("high.aem"),
+        ..onto.clone()
+    };
+    release(&high).unwrap();
+    let ranged = Model::read(&std::fs::read(&high.output).unwrap()).unwrap();
+    let [old, new] = [before.model(), &ranged].map(|model| &model.networks[Part::Synthesis as usize]);
+    assert!(old.range(QualityIndex(0)) == (0..=255) && new.range(QualityIndex(0)) == (0..=127));
+    assert!(old.at(QualityIndex(0)) == new.at(QualityIndex(127)));
+    assert!(old.at(QualityIndex(255)) != new.at(QualityIndex(128)));
+    let mixed = ExportArgs { first_index: 128, ..onto.clone() };
+    assert!(format!("{:#}", release(&mixed).unwrap_err()).contains("have one shape"));
 
     // It fits no other model.
     let other = args(folder.path(), &folder.path().join("other"), 2);
