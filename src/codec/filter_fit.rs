@@ -9,13 +9,12 @@ use super::clipped::{CLIPPED_TAPS, Clipped, FRACTION_BITS, LIMITS, MAX_CLIPPED_W
 use super::filter::{Filter, Linear, MAX_WEIGHT, SHIFTS, TAPS};
 use super::lines::Ready;
 use crate::entropy::Costs;
+use crate::nn::{Network, SUM_LANES};
 
 /// Passes over the weights, one at a time, towards the least squares.
 const SWEEPS: usize = 100;
 /// At most so many in integers.
 const INTEGER_SWEEPS: usize = 12;
-/// Products that are added up side by side.
-const LANES: usize = 8;
 /// All weights: the linear part's of each colour, then the clipped part's.
 const LINEAR: usize = 3 * TAPS;
 const WEIGHTS: usize = LINEAR + CLIPPED_TAPS;
@@ -66,16 +65,14 @@ impl Fit {
 
     /// Counts pixels `at` of a line in: what a picture has more than the synthesis gives, for
     /// each colour.
-    pub fn add(&mut self, line: &mut Ready<'_>, at: Range<usize>, errors: &[Vec<i16>; 3]) {
+    pub fn add(&mut self, network: &Network, line: &mut Ready<'_>, at: Range<usize>, errors: &[Vec<i16>; 3]) {
         let Rows { linear, clipped, errors: wanted } = &mut self.rows;
         let features = line.features();
         for (tap, row) in linear.iter_mut().enumerate() {
             floats(row, features.tap(tap).skip(at.start).take(at.len()));
         }
-        for i in 0..TAPS {
-            for j in 0..=i {
-                self.linear[i][j] += dot(&linear[i], &linear[j]);
-            }
+        for (i, row) in linear.iter().enumerate() {
+            network.sums_of_products(row, &linear[..=i], &mut self.linear[i][..=i]);
         }
         for (colour, errors) in errors.iter().enumerate() {
             floats(wanted, errors.iter().copied());
@@ -85,17 +82,11 @@ impl Fit {
                 floats(&mut rows[0], narrow.into_iter());
                 floats(&mut rows[1], wide.into_iter());
             }
-            for (sum, row) in self.errors[colour * TAPS..][..TAPS].iter_mut().zip(&*linear) {
-                *sum += dot(row, wanted);
-            }
-            for i in 0..CLIPPED_TAPS {
-                self.errors[LINEAR + i] += dot(&clipped[i], wanted);
-                for j in 0..=i {
-                    self.clipped[i][j] += dot(&clipped[i], &clipped[j]);
-                }
-                for (sum, row) in self.mixed[colour][i].iter_mut().zip(&*linear) {
-                    *sum += dot(&clipped[i], row);
-                }
+            network.sums_of_products(wanted, linear, &mut self.errors[colour * TAPS..][..TAPS]);
+            network.sums_of_products(wanted, clipped, &mut self.errors[LINEAR..]);
+            for (i, row) in clipped.iter().enumerate() {
+                network.sums_of_products(row, &clipped[..=i], &mut self.clipped[i][..=i]);
+                network.sums_of_products(row, linear, &mut self.mixed[colour][i]);
             }
         }
     }
@@ -236,16 +227,5 @@ impl Problem {
 fn floats(row: &mut Vec<f32>, values: impl Iterator<Item = i16>) {
     row.clear();
     row.extend(values.map(f32::from));
-    row.resize(row.len().next_multiple_of(LANES), 0.0);
-}
-
-/// The sum of products, in the same order everywhere.
-fn dot(a: &[f32], b: &[f32]) -> f64 {
-    let mut sums = [0.0f32; LANES];
-    for (a, b) in a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
-        }
-    }
-    sums.iter().map(|&sum| f64::from(sum)).sum()
+    row.resize(row.len().next_multiple_of(SUM_LANES), 0.0);
 }

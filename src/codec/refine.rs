@@ -123,7 +123,7 @@ impl Scene<'_> {
 
         let weights = Weights { y: y_walk.weights.clone(), z: z_walk.weights.clone() };
         let mut best = None;
-        let mut least = look.objective - patch.fit(self, &look.output);
+        let mut least = look.objective - patch.fit(self, &look.output)?;
         for pass in 0..passes {
             let wanted = [&y_walk, &z_walk].map(Walk::rounded);
             let look = patch.look(self, Wish { y: &wanted[0], z: &wanted[1], weights: Some(&weights) })?;
@@ -134,7 +134,7 @@ impl Scene<'_> {
                 break;
             }
             if (pass + 1).is_multiple_of(passes.div_ceil(FITS)) {
-                patch.fit(self, &look.output);
+                patch.fit(self, &look.output)?;
             }
             let rate = RATE * (passes - pass) as f32 / passes as f32;
             let (slopes, gradient) = rayon::join(
@@ -152,7 +152,7 @@ impl Scene<'_> {
             None => ([y.clone(), z.clone()], None),
         };
         let look = patch.look(self, Wish { y: &y, z: &z, weights: weights.as_ref() })?;
-        patch.fit(self, &look.output);
+        patch.fit(self, &look.output)?;
         Ok(Refined { y, z, weights, filter: patch.filter })
     }
 
@@ -313,7 +313,7 @@ impl Patch {
 
     /// Fits the filter to an output, where one is worth its bits. Returns the bits it is
     /// worth.
-    fn fit(&mut self, scene: &Scene<'_>, output: &Tensor) -> f64 {
+    fn fit(&mut self, scene: &Scene<'_>, output: &Tensor) -> Result<f64> {
         let pixels = |range: &Range<usize>, end: usize| {
             range.start * LATENT_STRIDE..(range.end * LATENT_STRIDE).min(end)
         };
@@ -321,6 +321,7 @@ impl Patch {
         let rows = pixels(&self.inner.rows, self.inside.1);
         let mut missed = output.clone();
         self.errors(&mut missed);
+        let network = scene.network()?;
         let mut fit = Fit::new(squares(&missed) / missed.data.len() as u64);
         let mut errors = [0, 1, 2].map(|_| Vec::with_capacity(columns.len()));
         Filtering::each_line(output, |y, line| {
@@ -337,11 +338,11 @@ impl Patch {
                 errors.clear();
                 errors.extend(wanted.zip(values).map(|(wanted, v)| wanted.saturating_sub(*v)));
             }
-            fit.add(line, columns.clone(), &errors);
+            fit.add(network, line, columns.clone(), &errors);
         });
         let (filter, worth) = fit.choose(scene.lambda().into(), scene.model.costs()).unzip();
         self.filter = filter;
-        worth.unwrap_or(0.0)
+        Ok(worth.unwrap_or(0.0))
     }
 
     /// Half the derivative of the squared error with respect to each latent.

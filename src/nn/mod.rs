@@ -26,7 +26,7 @@ mod window;
 mod tests;
 
 pub use gradient::{Gradient, Tape};
-pub use kernel::Differences;
+pub use kernel::{Differences, SUM_LANES};
 pub use level::Level;
 pub use network::{Network, for_each_piece};
 pub use tensor::{Source, Tensor};

@@ -115,6 +115,11 @@ impl Network {
         self.kernel.differences(differences, sums);
     }
 
+    /// See [`Kernel::sums_of_products`].
+    pub fn sums_of_products(&self, row: &[f32], others: &[Vec<f32>], sums: &mut [f64]) {
+        self.kernel.sums_of_products(row, others, sums);
+    }
+
     /// The part of an input of this size that a window of the output depends on.
     pub fn input_window(&self, input: [usize; 3], window: &Window) -> Window {
         if window.is_empty() {

@@ -49,6 +49,17 @@ impl Kernel for Avx2 {
         // SAFETY: `self` proves the feature.
         unsafe { self::differences(differences, sums) }
     }
+
+    fn sums_of_products(&self, row: &[f32], others: &[Vec<f32>], sums: &mut [f64]) {
+        // SAFETY: `self` proves the feature.
+        unsafe { self::sums_of_products(row, others, sums) }
+    }
+}
+
+/// [`Kernel::sums_of_products`].
+#[target_feature(enable = "avx2")]
+pub(super) fn sums_of_products(row: &[f32], others: &[Vec<f32>], sums: &mut [f64]) {
+    scalar::sums_of_products(row, others, sums);
 }
 
 /// [`Kernel::differences`]: 16 values at a time, what either limit leaves of them next to each

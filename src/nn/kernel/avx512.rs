@@ -70,6 +70,11 @@ impl Kernel for Avx512 {
         // SAFETY: `self` proves the features, AVX2 among them.
         unsafe { avx2::differences(differences, sums) }
     }
+
+    fn sums_of_products(&self, row: &[f32], others: &[Vec<f32>], sums: &mut [f64]) {
+        // SAFETY: `self` proves the features, AVX2 among them.
+        unsafe { avx2::sums_of_products(row, others, sums) }
+    }
 }
 
 /// Splits a tile into sizes that have code of their own.

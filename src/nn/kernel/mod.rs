@@ -78,7 +78,16 @@ pub trait Kernel: Send + Sync + std::fmt::Debug {
     fn differences(&self, differences: &Differences<'_>, sums: &mut Lanes<i32>) {
         scalar::differences(differences, sums);
     }
+
+    /// Adds the sums of the products of a row and each of others, all as long: whole numbers of
+    /// [`SUM_LANES`], each of which is added up alone.
+    fn sums_of_products(&self, row: &[f32], others: &[Vec<f32>], sums: &mut [f64]) {
+        scalar::sums_of_products(row, others, sums);
+    }
 }
+
+/// Sums that [`Kernel::sums_of_products`] has side by side.
+pub const SUM_LANES: usize = 8;
 
 /// Pairs of values around others, whose differences from these count no more than limits.
 pub struct Differences<'a> {

@@ -3,7 +3,7 @@
 //! The `inline(always)` functions are also compiled into the other kernels,
 //! where the loop is one that the compiler vectorises well by itself.
 
-use super::{Accumulators, Differences, Epilogue, Kernel, assert_tile};
+use super::{Accumulators, Differences, Epilogue, Kernel, SUM_LANES, assert_tile};
 use crate::nn::requant::{leaky_relu, narrow};
 use crate::nn::weights::{Activation, Depthwise, LANES, Lanes, WeightPair};
 
@@ -149,5 +149,36 @@ pub fn differences(differences: &Differences<'_>, sums: &mut Lanes<i32>) {
             let [n, w] = limits.map(|limit| a.max(-limit).min(limit) + b.max(-limit).min(limit));
             sums.0[i] += i32::from(n) * narrow + i32::from(w) * wide;
         }
+    }
+}
+
+/// [`Kernel::sums_of_products`], which compilers make vectors of.
+#[inline(always)]
+pub fn sums_of_products(row: &[f32], others: &[Vec<f32>], sums: &mut [f64]) {
+    assert_eq!(others.len(), sums.len(), "a sum for each row");
+    let (fours, rest) = others.as_chunks::<4>();
+    let (sums_of_fours, sums_of_rest) = sums.as_chunks_mut::<4>();
+    for (others, sums) in fours.iter().zip(sums_of_fours) {
+        of_some(row, others, sums);
+    }
+    for (other, sum) in rest.iter().zip(sums_of_rest) {
+        of_some(row, std::array::from_ref(other), std::array::from_mut(sum));
+    }
+}
+
+#[inline(always)]
+fn of_some<const N: usize>(row: &[f32], others: &[Vec<f32>; N], sums: &mut [f64; N]) {
+    let (row, _) = row.as_chunks::<SUM_LANES>();
+    let others = others.each_ref().map(|other| &other.as_chunks::<SUM_LANES>().0[..row.len()]);
+    let mut lanes = [[0.0f32; SUM_LANES]; N];
+    for (i, row) in row.iter().enumerate() {
+        for (lanes, other) in lanes.iter_mut().zip(others) {
+            for (lane, (a, b)) in lanes.iter_mut().zip(row.iter().zip(&other[i])) {
+                *lane += a * b;
+            }
+        }
+    }
+    for (sum, lanes) in sums.iter_mut().zip(lanes) {
+        *sum += lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>();
     }
 }

@@ -4,7 +4,7 @@ mod bad_models;
 mod gradient;
 mod naive;
 
-use super::{Differences, LANES, Lanes, Level, Network, Source, Tensor, Window};
+use super::{Differences, LANES, Lanes, Level, Network, SUM_LANES, Source, Tensor, Window};
 use crate::model::layer::sites;
 use crate::model::quality::ANCHORS;
 use crate::model::{Arch, IntegerNetwork, Layer, Part, QualityIndex, SiteParams};
@@ -273,6 +273,32 @@ fn differences_are_the_same_at_every_level() {
             let differences = Differences { middle: &middle, pairs: &pairs, limits, weights: &weights };
             Network::new(&network, level).unwrap().differences(&differences, &mut sums);
             assert_eq!(sums.0, expected, "{level:?}, {limits:?}");
+        }
+    }
+}
+
+#[test]
+fn sums_of_products_are_the_same_at_every_level() {
+    let mut random = Random(23);
+    let network = Values::Full.network(&[Pointwise { inputs: 2, outputs: 2 }], &mut Random(1));
+    for (count, length) in [(1, 0), (3, 8), (4, 72), (11, 1024)] {
+        // Products that floats must round.
+        let mut row = || -> Vec<f32> { (0..length).map(|_| (random.next() % 8191) as f32 / 7.0).collect() };
+        let (first, others) = (row(), (0..count).map(|_| row()).collect::<Vec<_>>());
+        let expected: Vec<f64> = others
+            .iter()
+            .map(|other| {
+                let lane = |lane: usize| {
+                    let products = first.iter().zip(other).skip(lane).step_by(SUM_LANES);
+                    f64::from(products.fold(0.0f32, |sum, (a, b)| sum + a * b))
+                };
+                1.5 + (0..SUM_LANES).map(lane).sum::<f64>()
+            })
+            .collect();
+        for level in Level::available() {
+            let mut sums = vec![1.5; count];
+            Network::new(&network, level).unwrap().sums_of_products(&first, &others, &mut sums);
+            assert_eq!(sums, expected, "{level:?}, {count} rows of {length}");
         }
     }
 }
