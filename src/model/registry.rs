@@ -18,6 +18,11 @@ pub struct Embedded {
 /// the default of encoders.
 pub static MODELS: &[Embedded] = &[
     Embedded {
+        id: ModelId([0x35, 0xce, 0x18, 0x8a]),
+        name: "default",
+        bytes: include_bytes!("../../models/35ce188a.aem"),
+    },
+    Embedded {
         id: ModelId([0x9f, 0x08, 0xf6, 0x09]),
         name: "default",
         bytes: include_bytes!("../../models/9f08f609.aem"),
@@ -56,6 +61,11 @@ pub static MODELS: &[Embedded] = &[
         id: ModelId([0x59, 0x60, 0xd9, 0xaf]),
         name: "default",
         bytes: include_bytes!("../../models/5960d9af.aem"),
+    },
+    Embedded {
+        id: ModelId([0x9d, 0x1d, 0x34, 0x3c]),
+        name: "fast",
+        bytes: include_bytes!("../../models/9d1d343c.aem"),
     },
     Embedded {
         id: ModelId([0xf8, 0xcf, 0xf5, 0xc3]),
