@@ -115,7 +115,8 @@ impl Network {
         self.kernel.differences(differences, sums);
     }
 
-    /// See [`Kernel::sums_of_products`].
+    /// Adds the sums of the products of a row and each of `others`, all as long: whole numbers of
+    /// [`SUM_LANES`](super::SUM_LANES), each of which is added up alone.
     pub fn sums_of_products(&self, row: &[f32], others: &[Vec<f32>], sums: &mut [f64]) {
         self.kernel.sums_of_products(row, others, sums);
     }

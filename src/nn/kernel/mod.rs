@@ -86,7 +86,7 @@ pub trait Kernel: Send + Sync + std::fmt::Debug {
     }
 }
 
-/// Sums that [`Kernel::sums_of_products`] has side by side.
+/// Sums that `sums_of_products` has side by side.
 pub const SUM_LANES: usize = 8;
 
 /// Pairs of values around others, whose differences from these count no more than limits.
