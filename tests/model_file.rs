@@ -5,15 +5,11 @@ mod synthetic;
 
 use aecodec::Error;
 use aecodec::model::trellis::DEPENDENT_256;
-use aecodec::model::{IntegerNetwork, Model, QualityIndex, SiteParams};
+use aecodec::model::{Model, Part, QualityIndex, SiteParams};
 use proptest::prelude::*;
 
 fn tiny() -> Model {
     synthetic::model(synthetic::TINY)
-}
-
-fn first_network(model: &mut Model) -> &mut IntegerNetwork {
-    model.networks[0].iter_mut().next().unwrap().1.as_mut().unwrap()
 }
 
 #[test]
@@ -47,7 +43,7 @@ fn unsound_numbers_are_refused() {
     spoil(|model| model.trellis = DEPENDENT_256);
     spoil(|model| model.z_prediction = vec![1 << 14 | 1; 2 * model.arch.hyper_latents]);
     spoil(|model| {
-        for params in &mut first_network(model).params {
+        for params in &mut synthetic::network_mut(model, Part::Analysis).params {
             if let SiteParams::Pointwise { shifts, .. } = params {
                 shifts[0] = 31;
             }
@@ -55,7 +51,7 @@ fn unsound_numbers_are_refused() {
     });
     for (limit, shift) in [(0, 3), (-5, 3), (5, 0), (5, 31)] {
         let mut model = tiny();
-        for params in &mut first_network(&mut model).params {
+        for params in &mut synthetic::network_mut(&mut model, Part::Analysis).params {
             if let SiteParams::Gate { limit: l, shift: s } = params {
                 (*l, *s) = (limit, shift);
             }

@@ -93,7 +93,7 @@ fn everything_but_the_stream_takes_24_bytes() {
     model.y_step_log2.fill(14 << 10);
     for part in [Part::Prior, Part::Context] {
         if let Some(SiteParams::Pointwise { weights, biases, .. }) =
-            model.networks[part as usize].iter_mut().next().unwrap().1.as_mut().unwrap().params.last_mut()
+            synthetic::network_mut(&mut model, part).params.last_mut()
         {
             weights.fill(0);
             biases.fill(0);

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::QualityIndex;
+use crate::error::{Error, Result};
 
 /// Most values.
 pub const MAX_RANGES: usize = 8;
@@ -41,19 +42,18 @@ impl<T> ByQuality<T> {
         self.0[position].0.0..=last
     }
 
-    /// Gives the indices from `first` to the next value's first one a value of their own.
-    ///
-    /// # Panics
-    ///
-    /// If that makes more than [`MAX_RANGES`].
-    pub fn set(&mut self, first: QualityIndex, value: T) {
+    /// Gives the indices from `first` to the next value's first one a value of their own; an
+    /// error where that would make more than [`MAX_RANGES`].
+    pub fn set(&mut self, first: QualityIndex, value: T) -> Result<()> {
         let position = self.position(first);
         if self.0[position].0 == first {
             self.0[position].1 = value;
-        } else {
-            assert!(self.0.len() < MAX_RANGES, "more than {MAX_RANGES} ranges of quality indices");
+        } else if self.0.len() < MAX_RANGES {
             self.0.insert(position + 1, (first, value));
+        } else {
+            return Err(Error::Model(format!("more than {MAX_RANGES} ranges of quality indices")));
         }
+        Ok(())
     }
 
     /// All values with their first indices.
@@ -79,9 +79,9 @@ mod tests {
     #[test]
     fn ranges_are_split_and_replaced() {
         let mut all = ByQuality::one('a');
-        all.set(QualityIndex(160), 'c');
-        all.set(QualityIndex(96), 'b');
-        all.set(QualityIndex(0), 'x');
+        for (first, value) in [(160, 'c'), (96, 'b'), (0, 'x')] {
+            all.set(QualityIndex(first), value).unwrap();
+        }
         let listed: Vec<(u8, char)> = all.iter().map(|(first, value)| (first.0, *value)).collect();
         assert_eq!(listed, [(0, 'x'), (96, 'b'), (160, 'c')]);
         for (index, value, range) in
@@ -90,6 +90,16 @@ mod tests {
             let index = QualityIndex(index);
             assert_eq!((*all.at(index), all.range(index)), (value, range));
         }
+    }
+
+    #[test]
+    fn no_more_ranges_than_files_may_have() {
+        let mut all = ByQuality::one(0);
+        for first in 1..MAX_RANGES as u8 {
+            all.set(QualityIndex(first), first).unwrap();
+        }
+        assert!(all.set(QualityIndex(100), 100).is_err());
+        assert!(all.set(QualityIndex(3), 7).is_ok() && *all.at(QualityIndex(3)) == 7);
     }
 
     #[test]

@@ -118,13 +118,13 @@ fn with_new_synthesis(args: &ExportArgs, onto: &Path, pictures: &[(Geometry, Vec
     let (unseen, seen) = pictures.split_at(pictures.len() / 2);
     let networks = &mut model.networks[Part::Synthesis as usize];
     let indices = args.first_index..=*networks.range(first).end();
+    if indices != ALL_INDICES && model.arch != checkpoint.arch {
+        bail!("the synthesis transforms of a model have one shape; {} has another", args.run.display());
+    }
     let ranges = calibrate(&checkpoint, seen, &indices)?;
     let (network, formats) = export::convert_synthesis(&checkpoint, &ranges[part], bits)?;
     report_clipping(&checkpoint, unseen, &indices, &formats)?;
-    networks.set(first, Some(network));
-    if networks.iter().count() > 1 && model.arch != checkpoint.arch {
-        bail!("the synthesis transforms of a model have one shape; {} has another", args.run.display());
-    }
+    networks.set(first, Some(network))?;
     model.arch = checkpoint.arch;
     if let Some(name) = &args.name {
         model.name.clone_from(name);

@@ -69,9 +69,14 @@ pub fn ranged(arch: Arch) -> Model {
     let mut model = dependent(arch);
     for (part, first) in [(Part::Synthesis, 180), (Part::Synthesis, 100), (Part::Analysis, 180)] {
         let network = network(&model.arch, part, &mut random);
-        model.networks[part as usize].set(QualityIndex(first), Some(network));
+        model.networks[part as usize].set(QualityIndex(first), Some(network)).unwrap();
     }
     model
+}
+
+/// The network of a part for the lowest qualities, to be spoiled.
+pub fn network_mut(model: &mut Model, part: Part) -> &mut IntegerNetwork {
+    model.networks[part as usize].iter_mut().next().unwrap().1.as_mut().unwrap()
 }
 
 fn network(arch: &Arch, part: Part, random: &mut Random) -> IntegerNetwork {
