@@ -3,12 +3,12 @@
 //!
 //! ```text
 //! cargo bench --features openjpeg --bench openjpeg -- [--sizes 0.4,3,12,50,100] [--repeat N] [--model NAME|FILE]
-//!     [--pictures FOLDER]
+//!     [--effort N] [--pictures FOLDER]
 //! ```
 //!
 //! The picture is testdata/images/kodim23.png, mirrored side by side up to each
 //! size, or with --pictures all of a folder as they are. Ours is coded at
-//! quality 75; OpenJPEG (2.5, its 9/7 transform, one layer) at the rate that gives the same PSNR. Times are processor time of the
+//! quality 75 and effort 0, or what --effort says; OpenJPEG (2.5, its 9/7 transform, one layer) at the rate that gives the same PSNR. Times are processor time of the
 //! whole process for one thread, wall time for two, medians over the repeats.
 #![allow(unsafe_code)] // OpenJPEG is a C library.
 
@@ -168,7 +168,8 @@ fn main() {
         None => (vec![PathBuf::from(kodim23)], sizes),
     };
     paths.sort();
-    println!("model {}; ms, ours / OpenJPEG (ratio)", name.unwrap_or("default"));
+    let effort = option("--effort").map_or(0, |effort| effort.parse().unwrap());
+    println!("model {}, effort {effort}; ms, ours / OpenJPEG (ratio)", name.unwrap_or("default"));
     println!(
         "| picture | Mpx | bpp, dB | OpenJPEG | decode, 1 thread | ns/pixel | encode, 1 thread | decode, 2 threads | speed-up | peak, bytes/pixel |"
     );
@@ -176,7 +177,7 @@ fn main() {
     let ratios: Vec<[f64; 3]> = paths
         .iter()
         .filter_map(|path| Some((path, image::open(path).ok()?.into_rgb8())))
-        .flat_map(|(path, tile)| measure(path, &tile, &sizes, name, option("--repeat")))
+        .flat_map(|(path, tile)| measure(path, &tile, &sizes, (name, effort), option("--repeat")))
         .collect();
     let middle = [0, 1, 2].map(|i| median(ratios.iter().map(|ratios| ratios[i]).collect()));
     println!(
@@ -191,13 +192,13 @@ fn measure(
     path: &Path,
     tile: &RgbImage,
     sizes: &[f64],
-    name: Option<&str>,
+    (name, effort): (Option<&str>, u8),
     repeats: Option<&str>,
 ) -> Vec<[f64; 3]> {
     let folder = tempfile::tempdir().unwrap();
     let (ours_path, theirs_path) = (folder.path().join("a.aec"), folder.path().join("a.j2k"));
     let prepared = model(name);
-    let encoding = EncodeOptions { quality: 75.0, model: prepared.clone(), ..Default::default() };
+    let encoding = EncodeOptions { quality: 75.0, effort, model: prepared.clone(), ..Default::default() };
     let decoding = DecodeOptions { models: prepared.into_iter().collect(), ..Default::default() };
 
     // OpenJPEG's rate at our PSNR on the small picture.

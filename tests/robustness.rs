@@ -100,7 +100,7 @@ fn everything_but_the_stream_takes_24_bytes() {
         }
     }
     let model = PreparedModel::new(model, ID);
-    let options = EncodeOptions { model: Some(model), ..Default::default() };
+    let options = EncodeOptions { model: Some(model), ..encoding(50.0) };
     let fixed = |width, height| encode(&picture(width, height), &options).unwrap().len();
     // The length takes two bytes more up to 2 MiB, the coder rounds up to whole bytes.
     assert!(fixed(255, 257) + 2 < 24, "{} bytes", fixed(255, 257));

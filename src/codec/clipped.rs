@@ -8,12 +8,12 @@
 
 use std::ops::Range;
 
-use super::filter::{PAIRS, REACH};
+use super::filter::{PAIRS, REACH, around};
 use super::lines::Line;
 use super::reading::Reading;
 use crate::entropy::{Costs, LatentWriter};
 use crate::error::{Error, Result};
-use crate::nn::{Differences, LANES, Lanes, Network};
+use crate::nn::{Differences, Network};
 
 /// Weights of a clipped part.
 pub(super) const CLIPPED_TAPS: usize = 2 * PAIRS.len();
@@ -34,13 +34,6 @@ pub(super) struct Clipped {
     pub limit: u32,
     /// Of each pair within the narrower and within the wider limit.
     pub weights: [i16; CLIPPED_TAPS],
-}
-
-/// One colour in the middle of five lines, and of a pair one and the other neighbour.
-fn around<'a>(lines: &[&'a Line; 2 * REACH + 1], colour: usize, pair: usize) -> [&'a [i16]; 2] {
-    let (down, right) = PAIRS[pair];
-    let at = |row: usize, column: usize| &lines[row].colour(colour)[column..];
-    [at(REACH + down, REACH.wrapping_add_signed(right)), at(REACH - down, REACH.wrapping_add_signed(-right))]
 }
 
 /// The sums of two differences within a narrow and within a wide limit.
@@ -110,28 +103,25 @@ impl Clipped {
         Ok(Clipped { limit, weights })
     }
 
-    /// What is added to [`LANES`] values of a colour, from `first` on.
-    pub fn corrections(
+    /// What is added to the values of a colour from `first` on.
+    pub fn correct(
         &self,
         network: &Network,
         lines: &[&Line; 2 * REACH + 1],
         colour: usize,
         first: usize,
-    ) -> [i32; LANES] {
+        sums: &mut [i32],
+    ) {
         let pairs: [_; PAIRS.len()] =
-            std::array::from_fn(|pair| around(lines, colour, pair).map(|values| lanes(&values[first..])));
+            std::array::from_fn(|pair| around(lines, colour, pair).map(|row| &row[first..]));
         let differences = Differences {
-            middle: lanes(&lines[REACH].pixels(colour)[first..]),
+            middle: &lines[REACH].pixels(colour)[first..][..sums.len()],
             pairs: &pairs,
             limits: limits(self.limit),
             weights: self.weights.as_chunks().0,
         };
-        let mut sums = Lanes([1 << (FRACTION_BITS - 1); LANES]);
-        network.differences(&differences, &mut sums);
-        sums.0.map(|sum| sum >> FRACTION_BITS)
+        sums.fill(1 << (FRACTION_BITS - 1));
+        network.differences(&differences, sums);
+        sums.iter_mut().for_each(|sum| *sum >>= FRACTION_BITS);
     }
-}
-
-fn lanes(values: &[i16]) -> &[i16; LANES] {
-    values.first_chunk().expect("lines are whole numbers of lanes")
 }

@@ -15,7 +15,7 @@ use super::reading::Reading;
 use crate::entropy::{Costs, LatentWriter};
 use crate::error::{Error, Result};
 use crate::model::arch::{PIXEL_BLOCK, PIXEL_CHANNELS};
-use crate::nn::{LANES, Lanes, Network, Tensor, WeightPair};
+use crate::nn::{LANES, Network, Pair, Tensor};
 
 /// Rows down and columns to the right of half the pixels around one; the other half
 /// lies opposite, and the two of a pair weigh the same.
@@ -115,16 +115,66 @@ impl Linear {
         Linear { shift: self.shift, weights }
     }
 
-    /// What is added to [`LANES`] values of each colour.
-    fn corrections(&self, network: &Network, features: &[WeightPair]) -> [[i32; LANES]; 3] {
-        // Kernels like four rows better than three.
-        let mut weights = [0; 4 * TAPS];
-        weights[..3 * TAPS].copy_from_slice(self.weights.as_flattened());
-        let mut sums = [Lanes([0; LANES]); 4];
-        let half = 1 << (self.shift - 1);
-        network.products(features, &weights, &mut sums);
-        [0, 1, 2].map(|colour| sums[colour].0.map(|sum| (sum + half) >> self.shift))
+    /// Adds to sums what corrects the pixels from `first` on of the line in the middle of five, in
+    /// units of its weights.
+    fn correct(
+        &self,
+        network: &Network,
+        lines: &[&Line; 2 * REACH + 1],
+        first: usize,
+        sums: &mut [Vec<i32>; 3],
+    ) {
+        for (sums, weights) in sums.iter_mut().zip(&self.weights) {
+            let constant = 2 * i32::from(CONSTANT) * i32::from(weights[TAPS - 1]);
+            sums.iter_mut().for_each(|sum| *sum += constant + (1 << (self.shift - 1)));
+        }
+        let (mut pairs, mut of_pairs) = ([[&[][..]; 2]; TAPS - 1], [[0; 3]; TAPS - 1]);
+        for (tap, (pair, of_pair)) in pairs.iter_mut().zip(&mut of_pairs).enumerate() {
+            *pair = taps_pair(lines, tap).map(|row| &row[first..]);
+            *of_pair = self.weights.map(|weights| weights[tap]);
+        }
+        // A pair's tap sees how far it is from twice what is in the middle.
+        for of_colour in of_pairs.chunks_exact_mut(OF_COLOUR) {
+            let (middle, around) = of_colour.split_last_mut().expect("pairs and the pixel itself");
+            for pair in around {
+                middle.iter_mut().zip(pair).for_each(|(middle, weight)| *middle -= *weight);
+            }
+        }
+        network.weigh(&pairs, &of_pairs, sums);
+        sums.iter_mut().flatten().for_each(|sum| *sum >>= self.shift);
     }
+}
+
+/// What is added up for a tap that is no constant, in the middle of five lines: a pair, or twice
+/// the pixel itself.
+fn taps_pair<'a>(lines: &[&'a Line; 2 * REACH + 1], tap: usize) -> Pair<'a> {
+    let (colour, pair) = (tap / OF_COLOUR, tap % OF_COLOUR);
+    if pair < PAIRS.len() { around(lines, colour, pair) } else { [lines[REACH].pixels(colour); 2] }
+}
+
+/// One colour in the middle of five lines, and of a pair one and the other neighbour.
+pub(super) fn around<'a>(lines: &[&'a Line; 2 * REACH + 1], colour: usize, pair: usize) -> Pair<'a> {
+    let (down, right) = PAIRS[pair];
+    let at = |row: usize, column: usize| &lines[row].colour(colour)[column..];
+    [at(REACH + down, REACH.wrapping_add_signed(right)), at(REACH - down, REACH.wrapping_add_signed(-right))]
+}
+
+/// What a tap sees at the pixels `at` in the middle of five lines.
+pub(super) fn see<'a>(
+    lines: &[&'a Line; 2 * REACH + 1],
+    tap: usize,
+    at: Range<usize>,
+) -> Box<dyn Iterator<Item = i16> + 'a> {
+    if tap == TAPS - 1 {
+        return Box::new(at.map(|_| 2 * CONSTANT));
+    }
+    let [a, b] = taps_pair(lines, tap).map(|row| &row[at.clone()]);
+    let sums = a.iter().zip(b).map(|(a, b)| a + b);
+    if tap % OF_COLOUR == PAIRS.len() {
+        return Box::new(sums);
+    }
+    let middle = &lines[REACH].pixels(tap / OF_COLOUR)[at];
+    Box::new(sums.zip(middle).map(|(sum, middle)| sum - 2 * middle))
 }
 
 impl Filter {
@@ -184,110 +234,47 @@ impl Filter {
     }
 
     /// Corrects pixels `at` of the line in the middle of five: red, green and blue of each.
-    /// `features` are those of the line where there is a linear part.
     pub fn apply(
         &self,
         network: &Network,
-        features: &Features,
         lines: &[&Line; 2 * REACH + 1],
         at: Range<usize>,
+        sums: &mut Sums,
         out: &mut [i16],
     ) {
-        for first in (at.start / LANES * LANES..at.end).step_by(LANES) {
-            let linear = self.linear.as_ref();
-            let sums = linear.map(|linear| linear.corrections(network, features.chunk(first / LANES)));
-            let mut sums = sums.unwrap_or([[0; LANES]; 3]);
+        let first = at.start / LANES * LANES;
+        sums.start((at.end - first).next_multiple_of(LANES));
+        if let Some(linear) = &self.linear {
+            linear.correct(network, lines, first, &mut sums.colours);
+        }
+        for (colour, corrections) in sums.colours.iter_mut().enumerate() {
             if let Some(clipped) = &self.clipped {
-                for (colour, sums) in sums.iter_mut().enumerate() {
-                    let more = clipped.corrections(network, lines, colour, first);
-                    sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
-                }
+                clipped.correct(network, lines, colour, first, &mut sums.clipped);
+                corrections.iter_mut().zip(&sums.clipped).for_each(|(sum, more)| *sum += more);
             }
-            let mut pixels = [[0i16; 3]; LANES];
-            for (colour, sums) in sums.iter().enumerate() {
-                let values = &lines[REACH].pixels(colour)[first..][..LANES];
-                for ((pixel, sum), &v) in pixels.iter_mut().zip(sums).zip(values) {
-                    pixel[colour] = (i32::from(v) + sum).clamp(i16::MIN.into(), i16::MAX.into()) as i16;
-                }
+            let corrections = &corrections[at.start - first..];
+            let values = &lines[REACH].pixels(colour)[at.clone()];
+            for ((pixel, sum), &v) in out.as_chunks_mut::<3>().0.iter_mut().zip(corrections).zip(values) {
+                pixel[colour] = (i32::from(v) + sum).clamp(i16::MIN.into(), i16::MAX.into()) as i16;
             }
-            let within = at.start.max(first)..at.end.min(first + LANES);
-            let from = &pixels.as_flattened()[3 * (within.start - first)..][..3 * within.len()];
-            out[3 * (within.start - at.start)..][..from.len()].copy_from_slice(from);
         }
     }
 }
 
-/// What the taps of a filter see at each pixel of a line.
-pub(super) struct Features {
-    /// Two taps at a time of [`LANES`] pixels at a time: to the kernels of the networks
-    /// pixels are outputs, what taps see is weights, and a filter's weights are the input.
-    taps: Vec<WeightPair>,
-    constant: Vec<i16>,
-    zero: Vec<i16>,
+/// Room for the corrections of a line.
+#[derive(Debug, Default)]
+pub(super) struct Sums {
+    colours: [Vec<i32>; 3],
+    clipped: Vec<i32>,
 }
 
-impl Features {
-    pub fn new(width: usize) -> Features {
-        let width = width.next_multiple_of(LANES);
-        Features {
-            taps: vec![WeightPair([[0; 2]; LANES]); TAPS / 2 * width / LANES],
-            constant: vec![CONSTANT; width],
-            zero: vec![0; width],
+impl Sums {
+    /// Zeros.
+    fn start(&mut self, width: usize) {
+        for sums in &mut self.colours {
+            sums.clear();
+            sums.resize(width, 0);
         }
-    }
-
-    /// All taps of [`LANES`] pixels.
-    fn chunk(&self, index: usize) -> &[WeightPair] {
-        &self.taps[TAPS / 2 * index..][..TAPS / 2]
-    }
-
-    /// What a tap sees at every pixel.
-    pub fn tap(&self, tap: usize) -> impl Iterator<Item = i16> {
-        let chunks = self.taps.chunks_exact(TAPS / 2);
-        chunks.flat_map(move |chunk| chunk[tap / 2].0.iter().map(move |pair| pair[tap % 2]))
-    }
-
-    /// Looks at the line in the middle of five.
-    pub fn set(&mut self, lines: [&Line; 2 * REACH + 1]) {
-        let width = self.zero.len();
-        // A tap sees a + b - 2 m, which 16 bits hold.
-        let slices = |tap: usize| -> [&[i16]; 3] {
-            let (colour, pair) = (tap / OF_COLOUR, tap % OF_COLOUR);
-            if colour == 3 {
-                return [&self.constant, &self.constant, &self.zero];
-            }
-            let at = |row: usize, column: usize| &lines[row].colour(colour)[column..][..width];
-            let middle = at(REACH, REACH);
-            match PAIRS.get(pair) {
-                None => [middle, middle, &self.zero],
-                Some(&(down, right)) => [
-                    at(REACH + down, REACH.wrapping_add_signed(right)),
-                    at(REACH - down, REACH.wrapping_add_signed(-right)),
-                    middle,
-                ],
-            }
-        };
-        for index in 0..TAPS / 2 {
-            let taps = self.taps.iter_mut().skip(index).step_by(TAPS / 2);
-            see(taps, slices(2 * index), slices(2 * index + 1));
-        }
-    }
-}
-
-/// Values that are looked at together.
-const TOGETHER: usize = 8;
-
-/// `a + b - 2 m` of two taps.
-fn see<'a>(taps: impl Iterator<Item = &'a mut WeightPair>, first: [&'a [i16]; 3], second: [&'a [i16]; 3]) {
-    let chunks = |three: [&'a [i16]; 3]| three.map(|values| values.as_chunks::<TOGETHER>().0.iter());
-    let [[a, b, m], [c, d, n]] = [first, second].map(chunks);
-    let values = a.zip(b).zip(m).zip(c.zip(d).zip(n));
-    let pairs = taps.flat_map(|pairs| pairs.0.as_chunks_mut::<TOGETHER>().0);
-    for (pairs, (((a, b), m), ((c, d), n))) in pairs.zip(values) {
-        let sum = |a: &[i16; TOGETHER], b: &[i16; TOGETHER], m: &[i16; TOGETHER]| -> [i16; TOGETHER] {
-            std::array::from_fn(|i| a[i].wrapping_add(b[i]).wrapping_sub(m[i].wrapping_mul(2)))
-        };
-        let (left, right) = (sum(a, b, m), sum(c, d, n));
-        *pairs = std::array::from_fn(|i| [left[i], right[i]]);
+        self.clipped.resize(width, 0);
     }
 }

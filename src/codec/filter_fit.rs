@@ -63,13 +63,18 @@ impl Fit {
         }
     }
 
-    /// Counts pixels `at` of a line in: what a picture has more than the synthesis gives, for
-    /// each colour.
-    pub fn add(&mut self, network: &Network, line: &mut Ready<'_>, at: Range<usize>, errors: &[Vec<i16>; 3]) {
+    /// Counts segments of a line in: what a picture has more than the synthesis gives, for each
+    /// colour.
+    pub fn add(
+        &mut self,
+        network: &Network,
+        line: &Ready<'_>,
+        segments: &[Range<usize>],
+        errors: &[Vec<i16>; 3],
+    ) {
         let Rows { linear, clipped, errors: wanted } = &mut self.rows;
-        let features = line.features();
         for (tap, row) in linear.iter_mut().enumerate() {
-            floats(row, features.tap(tap).skip(at.start).take(at.len()));
+            floats(row, segments.iter().flat_map(|at| line.linear(tap, at.clone())));
         }
         for (i, row) in linear.iter().enumerate() {
             network.sums_of_products(row, &linear[..=i], &mut self.linear[i][..=i]);
@@ -77,7 +82,7 @@ impl Fit {
         for (colour, errors) in errors.iter().enumerate() {
             floats(wanted, errors.iter().copied());
             for (pair, rows) in clipped.chunks_exact_mut(2).enumerate() {
-                let seen = line.clipped(colour, pair, self.limit, at.clone());
+                let seen = segments.iter().flat_map(|at| line.clipped(colour, pair, self.limit, at.clone()));
                 let (narrow, wide): (Vec<i16>, Vec<i16>) = seen.map(<(i16, i16)>::from).unzip();
                 floats(&mut rows[0], narrow.into_iter());
                 floats(&mut rows[1], wide.into_iter());
@@ -91,9 +96,8 @@ impl Fit {
         }
     }
 
-    /// The filter that lowers bits plus lambda times the squared error the most, if any
-    /// does, and by how many bits.
-    pub fn choose(self, lambda: f64, costs: &Costs) -> Option<(Filter, f64)> {
+    /// The filter that lowers bits plus lambda times the squared error the most, if any does.
+    pub fn choose(self, lambda: f64, costs: &Costs) -> Option<Filter> {
         let limit = self.limit;
         let problem = self.problem();
         let [alone, both] =
@@ -127,7 +131,7 @@ impl Fit {
                 (least, best) = (objective, Some(filter));
             }
         }
-        best.map(|filter| (filter, -least * lambda))
+        best
     }
 
     fn problem(self) -> Problem {

@@ -103,7 +103,7 @@ impl Quantiser {
 /// quantiser that is at its optimum is worth 6 / ln 2 bits, squared; half of the 1.4 times
 /// as wide ones of two quantisers, 4.2. A little more is better at effort 0, as the
 /// analysis transform has weighed the bits before.
-const WEIGHT: f32 = 5.0;
+pub(super) const WEIGHT: f32 = 5.0;
 /// What is added to distances of a half step or more, and in proportion to smaller
 /// ones: the analysis transform draws latents towards their means, for rounding.
 const REACH: f32 = 0.12;

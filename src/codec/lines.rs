@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::clipped;
-use super::filter::{Features, Filter, REACH};
+use super::filter::{self, Filter, REACH, Sums};
 use crate::model::arch::{PIXEL_BLOCK, PIXEL_CHANNELS};
 use crate::nn::{LANES, Network, Tensor};
 
@@ -59,7 +59,7 @@ impl Line {
 pub(super) struct Filtering {
     /// The last lines, each at its number modulo their count.
     lines: Vec<Line>,
-    features: Features,
+    sums: Sums,
     /// Lines that came in.
     came: Range<usize>,
     /// The next line to go out.
@@ -70,7 +70,7 @@ impl Filtering {
     /// Of `width` pixels a line, the first being `first`.
     pub fn new(width: usize, first: usize) -> Filtering {
         let lines = vec![Line::new(width); PIXEL_BLOCK + 2 * REACH];
-        Filtering { lines, features: Features::new(width), came: first..first, next: first }
+        Filtering { lines, sums: Sums::default(), came: first..first, next: first }
     }
 
     /// Shows all lines of a synthesis output.
@@ -102,7 +102,7 @@ impl Filtering {
             let line = |y: usize| &self.lines[y.clamp(self.came.start, self.came.end - 1) % self.lines.len()];
             let y = self.next;
             let lines = std::array::from_fn(|i| line((y + i).saturating_sub(REACH)));
-            let mut ready = Ready { lines, features: &mut self.features, seen: false };
+            let mut ready = Ready { lines, sums: &mut self.sums };
             show(y, &mut ready);
             self.next += 1;
         }
@@ -112,9 +112,7 @@ impl Filtering {
 /// A line of pixels whose neighbours are there.
 pub(super) struct Ready<'a> {
     lines: [&'a Line; 2 * REACH + 1],
-    features: &'a mut Features,
-    /// Whether `features` are this line's.
-    seen: bool,
+    sums: &'a mut Sums,
 }
 
 impl Ready<'_> {
@@ -123,13 +121,9 @@ impl Ready<'_> {
         self.lines[REACH]
     }
 
-    /// What taps see of it.
-    pub fn features(&mut self) -> &Features {
-        if !self.seen {
-            self.features.set(self.lines);
-            self.seen = true;
-        }
-        self.features
+    /// What a tap of a linear part sees of pixels `at`.
+    pub fn linear(&self, tap: usize, at: Range<usize>) -> impl Iterator<Item = i16> {
+        filter::see(&self.lines, tap, at)
     }
 
     /// What a clipped pair sees of pixels `at` of one colour.
@@ -146,12 +140,7 @@ impl Ready<'_> {
     /// Pixels `at` of the line, red, green and blue of each, through a filter.
     pub fn through(&mut self, network: &Network, filter: Option<&Filter>, at: Range<usize>, out: &mut [i16]) {
         match filter {
-            Some(filter) => {
-                if filter.linear.is_some() {
-                    self.features();
-                }
-                filter.apply(network, self.features, &self.lines, at, out);
-            }
+            Some(filter) => filter.apply(network, &self.lines, at, self.sums, out),
             None => {
                 for colour in 0..3 {
                     let values = &self.line().pixels(colour)[at.clone()];

@@ -12,7 +12,7 @@ use crate::limits::Limits;
 pub const DEFAULT_QUALITY: f32 = 50.0;
 
 /// The effort of [`EncodeOptions::default`].
-pub const DEFAULT_EFFORT: u8 = 0;
+pub const DEFAULT_EFFORT: u8 = 1;
 
 /// The most effort a caller can ask for.
 pub const MAX_EFFORT: u8 = refine::MAX_EFFORT;
@@ -22,9 +22,9 @@ pub const MAX_EFFORT: u8 = refine::MAX_EFFORT;
 pub struct EncodeOptions {
     /// From 0, the smallest file, to 100, the best picture. Fractions count.
     pub quality: f32,
-    /// How long to search for better symbols, from 0, not at all, to
-    /// [`MAX_EFFORT`]. Files get smaller and pictures better. From 1 on pixels may go
-    /// through a filter fitted to the picture, which decoders need up to 15 ns a pixel for.
+    /// How long to look for a smaller file and a better picture, up to [`MAX_EFFORT`]. From 1 on
+    /// pixels may go through a filter fitted to the picture, from 2 on there is a search for
+    /// better symbols.
     pub effort: u8,
     /// The quality of alpha; without one, alpha is kept without loss.
     pub alpha_quality: Option<f32>,

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use crate::entropy::Costs;
 use crate::error::{Error, Result};
 use crate::model::registry::{self, MODELS};
-use crate::model::{ByQuality, IntegerNetwork, Model, ModelId, Part, QualityIndex};
+use crate::model::{ByQuality, IntegerNetwork, Model, ModelId, Part, QualityIndex, Tensors};
 use crate::nn::{Gradient, Level, Network};
 
 /// A model with networks ready to run. Each is prepared when it is first
@@ -16,7 +16,7 @@ pub struct PreparedModel {
     id: ModelId,
     model: Model,
     /// Of which the networks that it lacks are read.
-    file: &'static [u8],
+    file: Option<Tensors<'static>>,
     level: Level,
     networks: [ByQuality<OnceLock<Network>>; 6],
     /// For encoders that take their time.
@@ -35,10 +35,15 @@ impl PreparedModel {
 
     /// The same at a given instruction level. No result depends on it.
     pub fn at_level(model: Model, id: ModelId, level: Level) -> Arc<PreparedModel> {
-        Self::of_file(model, &[], id, level)
+        Self::of_file(model, None, id, level)
     }
 
-    fn of_file(model: Model, file: &'static [u8], id: ModelId, level: Level) -> Arc<PreparedModel> {
+    fn of_file(
+        model: Model,
+        file: Option<Tensors<'static>>,
+        id: ModelId,
+        level: Level,
+    ) -> Arc<PreparedModel> {
         let networks = model.networks.each_ref().map(|ranges| ranges.map(|_| OnceLock::new()));
         let gradients = model.networks.each_ref().map(|ranges| ranges.map(|_| OnceLock::new()));
         Arc::new(PreparedModel { id, model, file, level, networks, gradients, costs: OnceLock::new() })
@@ -77,8 +82,10 @@ impl PreparedModel {
         match ranges.at(quality) {
             Some(network) => Ok(Cow::Borrowed(network)),
             None => {
+                let file =
+                    self.file.clone().ok_or_else(|| Error::Model(format!("no network {}", part.name())))?;
                 let first = QualityIndex(*ranges.range(quality).start());
-                Model::read_network(self.file, part, first).map(Cow::Owned)
+                Model::read_network(file, &self.model.arch, part, first).map(Cow::Owned)
             }
         }
     }
@@ -124,7 +131,8 @@ fn embedded(index: usize) -> Result<Arc<PreparedModel>> {
         return Ok(Arc::clone(model));
     }
     // Networks are read when they are needed, and packed: the file's order need not be kept.
-    let (file, id) = (MODELS[index].bytes, MODELS[index].id);
-    let model = PreparedModel::of_file(Model::read_without_networks(file)?, file, id, Level::best());
+    let (file, id) = (Tensors::open(MODELS[index].bytes)?, MODELS[index].id);
+    let model = Model::read_without_networks(file.clone())?;
+    let model = PreparedModel::of_file(model, Some(file), id, Level::best());
     Ok(Arc::clone(cell.get_or_init(|| model)))
 }

@@ -35,8 +35,8 @@ use crate::model::arch::{LATENT_STRIDE, PIXEL_BLOCK, PIXEL_CHANNELS};
 use crate::nn::{Gradient, Network, Source, Tape, Tensor};
 use crate::tile::{Tile, TileGrid};
 
-/// Passes of each effort.
-const PASSES: [usize; 10] = [0, 6, 8, 14, 22, 35, 55, 90, 150, 240];
+/// Passes of each effort. That of 1 is spent on a filter alone.
+const PASSES: [usize; 10] = [0, 0, 8, 14, 22, 35, 55, 90, 150, 240];
 /// The most that a caller can ask for.
 pub(super) const MAX_EFFORT: u8 = PASSES.len() as u8 - 1;
 /// Latent positions around a tile whose pixels the tile's latents reach.
@@ -44,6 +44,10 @@ const HALO: usize = 4;
 /// The part of the way to where the error would be least that a latent goes in the first
 /// pass.
 const RATE: f32 = 0.4;
+/// A filter is fitted to at most twice so many pixels of a tile.
+const FIT_PIXELS: usize = 1 << 16;
+/// Pixels side by side that it is fitted to where that is not all of them.
+const FIT_SEGMENT: usize = 4 * PIXEL_BLOCK;
 /// How often the filter is fitted anew.
 const FITS: usize = 5;
 /// The least bits that an error of one half step of a latent, squared, is held to be worth:
@@ -100,6 +104,11 @@ impl Scene<'_> {
     pub fn refine(&self, index: usize, y: &Tensor, z: &Tensor, effort: u8) -> Result<Refined> {
         let passes = PASSES[usize::from(effort.min(MAX_EFFORT))];
         let mut patch = Patch::new(self, &self.grid.tile(index));
+        if passes == 0 {
+            let output = self.network()?.run(&patch.y_hat, self.quantiser.quality);
+            patch.fit(self, &output)?;
+            return Ok(Refined { y: y.clone(), z: z.clone(), weights: None, filter: patch.filter });
+        }
         let look = patch.look(self, Wish { y, z, weights: None })?;
         let coded = &look.quantised.coded;
         let lambda = self.lambda();
@@ -321,28 +330,41 @@ impl Patch {
         let rows = pixels(&self.inner.rows, self.inside.1);
         let mut missed = output.clone();
         self.errors(&mut missed);
-        let network = scene.network()?;
-        let mut fit = Fit::new(squares(&missed) / missed.data.len() as u64);
+        let before = squares(&missed);
+        let (network, costs) = (scene.network()?, scene.model.costs());
+        let every = (rows.len() * columns.len() / FIT_PIXELS).max(1);
+        let mut fit = Fit::new(before / missed.data.len() as u64);
         let mut errors = [0, 1, 2].map(|_| Vec::with_capacity(columns.len()));
         Filtering::each_line(output, |y, line| {
             if !rows.contains(&y) {
                 return;
             }
+            let segments = segments(columns.clone(), y, every);
             let blocks = &self.wanted.data[y / PIXEL_BLOCK * self.wanted.width * PIXEL_CHANNELS..];
             for (colour, errors) in errors.iter_mut().enumerate() {
-                let values = &line.line().pixels(colour)[columns.clone()];
-                let wanted = columns.clone().map(|x| {
+                let values = line.line().pixels(colour);
+                let missed = segments.iter().cloned().flatten().map(|x| {
                     let pixel = y % PIXEL_BLOCK * PIXEL_BLOCK + x % PIXEL_BLOCK;
-                    blocks[x / PIXEL_BLOCK * PIXEL_CHANNELS + 3 * pixel + colour]
+                    let wanted = blocks[x / PIXEL_BLOCK * PIXEL_CHANNELS + 3 * pixel + colour];
+                    wanted.saturating_sub(values[x])
                 });
                 errors.clear();
-                errors.extend(wanted.zip(values).map(|(wanted, v)| wanted.saturating_sub(*v)));
+                errors.extend(missed);
             }
-            fit.add(network, line, columns.clone(), &errors);
+            fit.add(network, line, &segments, &errors);
         });
-        let (filter, worth) = fit.choose(scene.lambda().into(), scene.model.costs()).unzip();
-        self.filter = filter;
-        Ok(worth.unwrap_or(0.0))
+        let lambda = f64::from(scene.lambda());
+        self.filter = fit.choose(lambda * every as f64, costs);
+        let Some(filter) = &self.filter else { return Ok(0.0) };
+        // What all pixels say of it.
+        let mut errors = output.clone();
+        filter.correct(network, &mut errors);
+        self.errors(&mut errors);
+        let worth = lambda * (before as f64 - squares(&errors) as f64) - filter.bits(costs);
+        if worth <= 0.0 {
+            self.filter = None;
+        }
+        Ok(worth.max(0.0))
     }
 
     /// Half the derivative of the squared error with respect to each latent.
@@ -377,6 +399,17 @@ impl Patch {
             }
         }
     }
+}
+
+/// The pixels of line `y` that a filter is fitted to: one segment of so many, at random.
+fn segments(columns: Range<usize>, y: usize, every: usize) -> Vec<Range<usize>> {
+    let count = columns.len().div_ceil(FIT_SEGMENT);
+    let first = hash(0, y as u32) as usize % every;
+    let segment = |i: usize| {
+        let start = columns.start + i * FIT_SEGMENT;
+        start..(start + FIT_SEGMENT).min(columns.end)
+    };
+    (first..count).step_by(every).map(segment).collect()
 }
 
 /// The sum of squares.

@@ -6,9 +6,12 @@ use super::encode::{Analysed, for_each_tile, lanes, unzip};
 use super::latents::{self, Weights, Wish};
 use super::pixels;
 use super::prepared::PreparedModel;
+use super::trellis::{self, Wanted};
 use crate::container::{self, Header};
+use crate::entropy::{BINS, Costs};
 use crate::error::Result;
 use crate::model::QualityIndex;
+use crate::model::trellis::{Trellis, half_steps};
 use crate::nn::Tensor;
 
 /// A picture as the nearest symbols, which `encode` weighs against their bits: for
@@ -55,4 +58,30 @@ pub(crate) fn coded_hyper_latents(
         Ok(latents::quantise(model, &quantiser, Wish { y, z, weights: None })?.z_hat)
     };
     tiles.iter().map(z_hat).collect()
+}
+
+/// The symbols that effort 0 gives to latents of these bins (of quantiser 0) and distances
+/// from their means in half steps: their values in half steps, and their bits.
+pub(crate) fn chosen(
+    latents: impl Iterator<Item = (u8, f32)>,
+    trellis: Trellis,
+    lanes: usize,
+    costs: &Costs,
+) -> Vec<(i32, f32)> {
+    let wanted: Vec<Wanted> = latents
+        .enumerate()
+        .map(|(index, (bin, distance))| Wanted {
+            index: index as u32,
+            lane: (index % lanes) as u8,
+            mean: 0,
+            bin,
+            distance: latents::reach(distance),
+            weight: latents::WEIGHT,
+        })
+        .collect();
+    let value = |coded: latents::Coded| {
+        let quantiser = coded.bin / BINS as u8;
+        (half_steps(quantiser, coded.symbol), costs.bits(coded.bin, coded.symbol))
+    };
+    trellis::choose(trellis, &wanted, lanes, costs).into_iter().map(value).collect()
 }

@@ -63,15 +63,18 @@ impl Model {
     }
 
     /// Reads all of a model file but its networks.
-    pub(crate) fn read_without_networks(bytes: &[u8]) -> Result<Model> {
-        read_numbers(&mut Tensors::open(bytes)?)
+    pub(crate) fn read_without_networks(mut file: Tensors<'_>) -> Result<Model> {
+        read_numbers(&mut file)
     }
 
     /// Reads the network of a model file whose range begins at the index `first`.
-    pub(crate) fn read_network(bytes: &[u8], part: Part, first: QualityIndex) -> Result<IntegerNetwork> {
-        let mut tensors = Tensors::open(bytes)?;
-        let arch = parse_arch(&tensors.description()?)?;
-        read_part(&mut tensors, &arch, part, first)
+    pub(crate) fn read_network(
+        mut file: Tensors<'_>,
+        arch: &Arch,
+        part: Part,
+        first: QualityIndex,
+    ) -> Result<IntegerNetwork> {
+        read_part(&mut file, arch, part, first)
     }
 
     /// The bytes of the file of a model that has all its networks; equal models make equal

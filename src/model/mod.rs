@@ -20,6 +20,7 @@ pub use by_quality::ByQuality;
 pub use layer::Layer;
 pub use quality::QualityIndex;
 pub use restoration::{RestorationArch, RestorationModel, Task};
+pub(crate) use tensors::Tensors;
 
 use crate::entropy::ScaleTables;
 use trellis::Trellis;

@@ -144,22 +144,25 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::*;
-    use crate::model::{Model, Part, QualityIndex, RestorationModel};
+    use crate::model::{Model, Part, QualityIndex, RestorationModel, Tensors};
 
     #[test]
     fn networks_can_be_read_alone() {
         let file = MODELS[0].bytes;
         let whole = Model::read(file).unwrap();
-        let without = Model::read_without_networks(file).unwrap();
+        let tensors = Tensors::open(file).unwrap();
+        let without = Model::read_without_networks(tensors.clone()).unwrap();
         for part in Part::ALL {
             let (unread, read) = (&without.networks[part as usize], &whole.networks[part as usize]);
             for ((first, unread), (_, read)) in unread.iter().zip(read.iter()) {
                 assert!(unread.is_none(), "{}", part.name());
-                assert!(Model::read_network(file, part, first).ok() == *read, "{}", part.name());
+                let network = Model::read_network(tensors.clone(), &without.arch, part, first);
+                assert!(network.ok() == *read, "{}", part.name());
             }
         }
+        let missing = Model::read_network(tensors, &without.arch, Part::Prior, QualityIndex(1));
+        assert!(missing.unwrap_err().to_string().contains("prior@1"));
         assert_eq!(Model { networks: whole.networks, ..without }.write(), file);
-        assert!(Model::read_network(b"", Part::Prior, QualityIndex(0)).is_err());
     }
 
     #[test]

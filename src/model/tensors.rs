@@ -16,6 +16,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, View};
 
@@ -151,8 +152,9 @@ fn read_shifts(tensors: &mut Tensors<'_>, prefix: &str, outputs: usize) -> Resul
 }
 
 /// The tensors of a file that is being read.
+#[derive(Debug, Clone)]
 pub struct Tensors<'a> {
-    metadata: Metadata,
+    metadata: Arc<Metadata>,
     data: &'a [u8],
     taken: usize,
 }
@@ -162,7 +164,7 @@ impl<'a> Tensors<'a> {
     pub fn open(bytes: &'a [u8]) -> Result<Self> {
         let (header, metadata) = SafeTensors::read_metadata(bytes)
             .map_err(|error| Error::Model(format!("not a safetensors file: {error}")))?;
-        Ok(Tensors { metadata, data: &bytes[size_of::<u64>() + header..], taken: 0 })
+        Ok(Tensors { metadata: Arc::new(metadata), data: &bytes[size_of::<u64>() + header..], taken: 0 })
     }
 
     /// The metadata entry.

@@ -26,9 +26,9 @@ mod window;
 mod tests;
 
 pub use gradient::{Gradient, Tape};
-pub use kernel::{Differences, SUM_LANES};
+pub use kernel::{Differences, Pair, SUM_LANES};
 pub use level::Level;
 pub use network::{Network, for_each_piece};
 pub use tensor::{Source, Tensor};
-pub use weights::{LANES, Lanes, WeightPair};
+pub use weights::LANES;
 pub use window::{Cuts, Window};

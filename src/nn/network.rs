@@ -2,12 +2,11 @@
 
 use rayon::prelude::*;
 
-use super::kernel::{self, Differences, Kernel};
+use super::kernel::{self, Differences, Kernel, Pair};
 use super::level::Level;
 use super::plan::{Op, Step, plan};
 use super::stream::{Stream, windows};
 use super::tensor::{Source, Tensor};
-use super::weights::{LANES, Lanes, WeightPair};
 use super::window::{Cuts, Window};
 use crate::model::{IntegerNetwork, QualityIndex};
 use crate::{Error, Result};
@@ -104,14 +103,15 @@ impl Network {
         }
     }
 
-    /// What the pointwise layers' kernel makes of any numbers: for each row of `x`, twice
-    /// as long as `pairs`, the sums of its products with the pairs of each lane. Sums wrap.
-    pub fn products(&self, pairs: &[WeightPair], x: &[i16], sums: &mut [Lanes<i32>]) {
-        self.kernel.accumulate(pairs, 2 * pairs.len(), x, sums, LANES);
+    /// Adds to each of three rows of sums what pairs of rows of values weigh in it, with the kernel's
+    /// instructions. Two values of a pair add up to 16 bits, sums wrap; rows are whole numbers of
+    /// [`LANES`](super::LANES).
+    pub fn weigh(&self, pairs: &[Pair<'_>], weights: &[[i16; 3]], sums: &mut [Vec<i32>; 3]) {
+        self.kernel.weigh(pairs, weights, sums);
     }
 
-    /// Adds what [`Differences`] say to sums, with the kernel's instructions.
-    pub fn differences(&self, differences: &Differences<'_>, sums: &mut Lanes<i32>) {
+    /// Adds what [`Differences`] say to a row of sums, with the kernel's instructions.
+    pub fn differences(&self, differences: &Differences<'_>, sums: &mut [i32]) {
         self.kernel.differences(differences, sums);
     }
 

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use candle_core::{Tensor, Var};
 use serde_json::{Value, json};
 
 use super::checkpoint::Checkpoint;
+use super::coded::Coder;
 use super::config::{TrainArgs, middle};
 use super::dataset::Dataset;
 use super::grow::grow;
@@ -59,6 +61,12 @@ impl CodecRun {
             }
         };
         model.precision = Precision::fastest();
+        if args.coded {
+            let path =
+                args.from.as_ref().context("--coded needs the model whose files are meant: --from MODEL")?;
+            let coder = Coder::of(&read_model(path)?.0).with_context(|| path.display().to_string())?;
+            model.coder = Some(Arc::new(coder));
+        }
         eprintln!("{:.2} kMAC/pixel in the decoder", arch.decoder_macs_per_pixel() / 1000.0);
         let TrainArgs { batch, crop, workers, seed, .. } = *args;
         Ok((CodecRun { model, data, val, batch, crop, workers, seed }, checkpoint))
@@ -88,10 +96,12 @@ impl Trainee for CodecRun {
     }
 
     /// With rounded latents the encoder: no gradient leads there, and that of the
-    /// steps would not see zeros become ones.
+    /// steps would not see zeros become ones. Coded ones have the steps of the model whose
+    /// tables they are coded with.
     fn holds(&self, name: &str, rounding: Rounding) -> bool {
         let encoder = [Part::Analysis.name(), Part::HyperAnalysis.name(), Y_STEP, Z_STEP];
-        matches!(rounding, Rounding::Hard) && encoder.contains(&name)
+        let held = self.model.coder.is_some() && [Y_STEP, Z_STEP].contains(&name);
+        held || matches!(rounding, Rounding::Hard) && encoder.contains(&name)
     }
 
     fn macs_per_pixel(&self) -> f64 {
@@ -117,7 +127,9 @@ impl Trainee for CodecRun {
         if self.val.is_empty() {
             return Ok(None);
         }
-        let points = validate::run(&CodecModel::averaged(checkpoint)?, &self.val)?;
+        let mut model = CodecModel::averaged(checkpoint)?;
+        model.coder = self.model.coder.clone();
+        let points = validate::run(&model, &self.val)?;
         Ok(Some((validate::describe(&points), json!(points))))
     }
 

@@ -86,6 +86,9 @@ pub struct TrainArgs {
     /// Start a new run from this model file (`.aem`) instead of the KLT
     #[arg(long)]
     pub from: Option<PathBuf>,
+    /// Train a codec with the symbols that files would hold under the tables of --from, whose steps stay
+    #[arg(long, requires = "from")]
+    pub coded: bool,
     /// Let a run (or the model of --from) with fewer latents or blocks grow to what is asked for
     #[arg(long)]
     pub grow: bool,

@@ -218,18 +218,68 @@ pub fn convert_restoration(
 /// A tensor and its fraction bits: the part, the path of the layer that writes it, the bits.
 pub type Format = (Part, String, i32);
 
-/// The synthesis transform of a checkpoint in integers, for latents of `y_bits` fraction
-/// bits, and the formats of its tensors.
-pub fn convert_synthesis(
+/// Fraction bits of what a codec's networks and its quantisers hand to each other.
+#[derive(Debug, Clone, Copy)]
+pub struct Units {
+    /// Of latents.
+    pub y: i32,
+    /// Of hyper-latents.
+    pub z: i32,
+}
+
+impl Units {
+    /// Those that latents and hyper-latents as large as `ranges` need.
+    pub fn of(ranges: &BTreeMap<&'static str, Ranges>) -> Units {
+        let output = |part: Part| fraction_bits(ranges[part.name()].output());
+        Units { y: output(Part::Analysis), z: output(Part::HyperAnalysis) }
+    }
+}
+
+fn average<'a>(checkpoint: &'a Checkpoint, name: &str) -> Result<&'a [f32]> {
+    let state = checkpoint.states.get(name).with_context(|| format!("no variable {name}"))?;
+    Ok(&state.ema)
+}
+
+/// The networks of a checkpoint's averaged weights in integers, in the order of
+/// [`Part::ALL`], and the formats of their tensors.
+pub fn networks(
     checkpoint: &Checkpoint,
-    ranges: &Ranges,
-    y_bits: i32,
-) -> Result<(IntegerNetwork, Vec<Format>)> {
-    let (part, arch) = (Part::Synthesis, &checkpoint.arch);
-    let params = &checkpoint.states.get(part.name()).context("no synthesis transform")?.ema;
-    let (from, to) = (vec![y_bits; arch.latents], vec![OUTPUT_BITS; PIXEL_CHANNELS]);
-    let Converted { network, formats, .. } = integers(arch.layers(part), params, ranges, from, Some(&to))?;
-    Ok((network, formats.into_iter().map(|(path, bits)| (part, path, bits)).collect()))
+    ranges: &BTreeMap<&'static str, Ranges>,
+    Units { y, z }: Units,
+) -> Result<([IntegerNetwork; 6], Vec<Format>)> {
+    let arch = &checkpoint.arch;
+    let (m, n, h) = (arch.latents, arch.hyper_latents, arch.hyper_synthesis_channels);
+    let mut feature_bits = 0;
+    // Heads write means in y's format, and log2 scales in y's integer units.
+    let head: Vec<i32> = [vec![y; m], vec![LOG2_BITS as i32; m]].concat();
+    let (mut networks, mut formats) = (Vec::new(), Vec::new());
+    for part in Part::ALL {
+        let layers = arch.layers(part);
+        let layout = Layout::new(&layers);
+        let mut params = average(checkpoint, part.name())?.to_vec();
+        let (from, to) = match part {
+            Part::Analysis => (vec![INPUT_BITS; arch.input_channels(part)], Some(vec![y; m])),
+            Part::HyperAnalysis => (vec![y; m], Some(vec![z; n])),
+            Part::HyperSynthesis => (vec![z; n], None),
+            Part::Prior => (vec![feature_bits; h], Some(head.clone())),
+            Part::Context => ([vec![feature_bits; h], vec![y; m]].concat(), Some(head.clone())),
+            Part::Synthesis => (vec![y; m], Some(vec![OUTPUT_BITS; PIXEL_CHANNELS])),
+        };
+        if matches!(part, Part::Prior | Part::Context) {
+            let last = layout.slots.last().context("a head without layers")?;
+            for row in params[last.bias..][..ANCHORS * 2 * m].chunks_exact_mut(2 * m) {
+                row[m..].iter_mut().for_each(|b| *b += y as f32);
+            }
+        }
+        let converted = integers(layers, &params, &ranges[part.name()], from, to.as_deref())
+            .with_context(|| format!("network {}", part.name()))?;
+        if part == Part::HyperSynthesis {
+            feature_bits = converted.output[0];
+        }
+        formats.extend(converted.formats.into_iter().map(|(path, bits)| (part, path, bits)));
+        networks.push(converted.network);
+    }
+    Ok((networks.try_into().expect("one network per part"), formats))
 }
 
 /// Converts the averaged weights of a checkpoint. `quality_map` names the
@@ -241,50 +291,10 @@ pub fn convert(
     tables: ScaleTables,
     quality_map: Vec<u8>,
 ) -> Result<(Model, Vec<Format>)> {
-    let arch = &checkpoint.arch;
-    let average = |name: &str| {
-        checkpoint
-            .states
-            .get(name)
-            .map(|state| state.ema.as_slice())
-            .with_context(|| format!("no variable {name}"))
-    };
-    let (m, h) = (arch.latents, arch.hyper_synthesis_channels);
-    let output = |part: Part| fraction_bits(ranges[part.name()].output());
-    let (y_bits, z_bits) = (output(Part::Analysis), output(Part::HyperAnalysis));
-    let mut feature_bits = 0;
-    // Heads write means in y's format, and log2 scales in y's integer units.
-    let log2_bits = LOG2_BITS as i32;
-    let head: Vec<i32> = [vec![y_bits; m], vec![log2_bits; m]].concat();
-    let (mut networks, mut formats) = (Vec::new(), Vec::new());
-    for part in Part::ALL {
-        let layers = arch.layers(part);
-        let layout = Layout::new(&layers);
-        let mut params = average(part.name())?.to_vec();
-        let (from, to) = match part {
-            Part::Analysis => (vec![INPUT_BITS; arch.input_channels(part)], Some(vec![y_bits; m])),
-            Part::HyperAnalysis => (vec![y_bits; m], Some(vec![z_bits; arch.hyper_latents])),
-            Part::HyperSynthesis => (vec![z_bits; arch.hyper_latents], None),
-            Part::Prior => (vec![feature_bits; h], Some(head.clone())),
-            Part::Context => ([vec![feature_bits; h], vec![y_bits; m]].concat(), Some(head.clone())),
-            Part::Synthesis => (vec![y_bits; m], Some(vec![OUTPUT_BITS; PIXEL_CHANNELS])),
-        };
-        if matches!(part, Part::Prior | Part::Context) {
-            let last = layout.slots.last().context("a head without layers")?;
-            for row in params[last.bias..][..ANCHORS * 2 * m].chunks_exact_mut(2 * m) {
-                row[m..].iter_mut().for_each(|b| *b += y_bits as f32);
-            }
-        }
-        let converted = integers(layers, &params, &ranges[part.name()], from, to.as_deref())
-            .with_context(|| format!("network {}", part.name()))?;
-        if part == Part::HyperSynthesis {
-            feature_bits = converted.output[0];
-        }
-        formats.extend(converted.formats.into_iter().map(|(path, bits)| (part, path, bits)));
-        networks.push(ByQuality::one(Some(converted.network)));
-    }
+    let units = Units::of(ranges);
+    let (networks, formats) = networks(checkpoint, ranges, units)?;
     let fixed = |name: &str, bits: i32| -> Result<Vec<i16>> {
-        Ok(average(name)?
+        Ok(average(checkpoint, name)?
             .iter()
             // A channel that training has closed has a step beyond any value it takes.
             .map(|v| (v + bits as f32).clamp(-8.0, 14.0))
@@ -294,10 +304,10 @@ pub fn convert(
     assert_eq!(quality_map.len(), usize::from(MAX_QUALITY) + 1);
     let model = Model {
         name: name.to_string(),
-        arch: arch.clone(),
-        networks: networks.try_into().expect("one network per part"),
-        y_step_log2: fixed(Y_STEP, y_bits)?,
-        z_step_log2: fixed(Z_STEP, z_bits)?,
+        arch: checkpoint.arch.clone(),
+        networks: networks.map(|network| ByQuality::one(Some(network))),
+        y_step_log2: fixed(Y_STEP, units.y)?,
+        z_step_log2: fixed(Z_STEP, units.z)?,
         z_scale_log2: fixed(Z_SCALE, 0)?,
         z_prediction: Vec::new(),
         trellis: SCALAR,

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 
 use super::checkpoint::Checkpoint;
 use super::degrade::UNIT_BITS;
-use super::export::{INPUT_BITS, OUTPUT_BITS};
+use super::export::{INPUT_BITS, OUTPUT_BITS, Units};
 use super::model::{Y_STEP, Z_SCALE, Z_STEP};
 use super::net::{Layout, Slot};
 use super::requantise::scalar_steps;
@@ -163,9 +163,9 @@ pub fn read_model(path: &Path) -> Result<(Model, ModelId)> {
     Ok((model, ModelId::of(&bytes)))
 }
 
-/// Fraction bits of latents once a model's integers are floats.
-pub fn y_bits(model: &Model) -> i32 {
-    step_bits(&scalar_steps(model), MIDDLE_Y_STEP)
+/// Fraction bits of latents and hyper-latents once a model's integers are floats.
+pub fn units(model: &Model) -> Units {
+    Units { y: step_bits(&scalar_steps(model), MIDDLE_Y_STEP), z: step_bits(&model.z_step_log2, 0.0) }
 }
 
 /// A run at step 0 whose weights compute what `model` computes at `index` and as far around
@@ -174,7 +174,7 @@ pub fn import(model: &Model, index: QualityIndex) -> Result<Checkpoint> {
     let arch = &model.arch;
     let y_steps = scalar_steps(model);
     let (m, n, h) = (arch.latents, arch.hyper_latents, arch.hyper_synthesis_channels);
-    let (y_bits, z_bits) = (y_bits(model), step_bits(&model.z_step_log2, 0.0));
+    let Units { y: y_bits, z: z_bits } = units(model);
     let head: Vec<i32> = [vec![y_bits; m], vec![LOG2_BITS as i32; m]].concat();
     let mut feature_bits = Vec::new();
     let mut weights = BTreeMap::new();

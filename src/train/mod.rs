@@ -11,6 +11,7 @@ pub mod calibrate;
 pub mod checkerboard;
 pub mod checkpoint;
 pub mod codec_run;
+pub mod coded;
 pub mod config;
 pub mod cut;
 pub mod dataset;

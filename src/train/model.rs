@@ -9,6 +9,7 @@ use rand::{Rng, SeedableRng};
 
 use super::checkerboard::Checkerboard;
 use super::checkpoint::Checkpoint;
+use super::coded::{Coder, straight_through};
 use super::fit::bin_of;
 use super::kernels::{Geometry, Precision};
 use super::net::{Anchored, Layout, Network, floats, with_floats};
@@ -43,6 +44,8 @@ pub struct CodecModel {
     pub vars: BTreeMap<String, Var>,
     /// How its products are computed.
     pub precision: Precision,
+    /// How latents are coded; without it each is rounded.
+    pub coder: Option<Arc<Coder>>,
     layers: BTreeMap<&'static str, Arc<Vec<Layer>>>,
 }
 
@@ -130,7 +133,7 @@ impl CodecModel {
     /// A model over existing variables.
     pub fn from_vars(arch: Arch, vars: BTreeMap<String, Var>) -> CodecModel {
         let layers = Part::ALL.map(|part| (part.name(), Arc::new(arch.layers(part)))).into_iter().collect();
-        CodecModel { arch, vars, precision: Precision::Full, layers }
+        CodecModel { arch, vars, precision: Precision::Full, coder: None, layers }
     }
 
     /// The networks by the names of their variables.
@@ -208,10 +211,15 @@ impl CodecModel {
 
         let z_step = blend.matmul(self.vars[Z_STEP].as_tensor())?;
         let z_scale = (blend.matmul(self.vars[Z_SCALE].as_tensor())? + &z_step)?;
-        let z_params = Tensor::cat(&[&z_scale.zeros_like()?, &z_scale], 1)?
+        let z_scale = z_scale
             .unsqueeze(1)?
-            .broadcast_as((fine.batch, hyper.positions(), 2 * n))?
-            .reshape((hyper.rows(), 2 * n))?;
+            .broadcast_as((fine.batch, hyper.positions(), n))?
+            .reshape((hyper.rows(), n))?;
+        let z_mean = match &self.coder {
+            Some(coder) => coder.hyper_means(hyper, &z, &z_step)?,
+            None => z_scale.zeros_like()?,
+        };
+        let z_params = Tensor::cat(&[&z_mean, &z_scale], 1)?;
         let quantize = |geometry: Geometry, salt| Quantize {
             positions: geometry.positions(),
             rounding: rounding.reseeded(|seed| seed.wrapping_mul(3).wrapping_add(salt)),
@@ -222,9 +230,26 @@ impl CodecModel {
         let step = blend.matmul(self.vars[Y_STEP].as_tensor())?;
         let prior = self.run(Part::Prior, &features, grid, &qualities)?;
         let halves = Checkerboard(grid);
-        let known = Tensor::cat(&[&features, &halves.first_half(&y, &prior, &step)?], 1)?;
+        let first_coded =
+            self.coder.as_ref().map(|coder| coder.code(halves, true, &y, &prior, &step)).transpose()?;
+        let first_half = match &first_coded {
+            Some(coded) => straight_through(&y, coded.values.clone(), Some((halves, true)))?,
+            None => halves.first_half(&y, &prior, &step)?,
+        };
+        let known = Tensor::cat(&[&features, &first_half], 1)?;
         let context = self.run(Part::Context, &known, grid, &qualities)?;
-        let y_coded = quantize(grid, 1).apply(&y, &halves.select(&prior, &context)?, &step)?;
+        let mut y_coded = quantize(grid, 1).apply(&y, &halves.select(&prior, &context)?, &step)?;
+        if let (Some(coder), Some(mut coded)) = (&self.coder, first_coded) {
+            let second = coder.code(halves, false, &y, &context, &step)?;
+            coded.values.iter_mut().zip(second.values).for_each(|(all, more)| *all += more);
+            coded.bits.iter_mut().zip(second.bits).for_each(|(all, more)| *all += more);
+            let values = straight_through(&y, coded.values, None)?;
+            let bits = match rounding {
+                Rounding::Noise(_) => y_coded.narrow(1, m, 1)?,
+                Rounding::Hard => Tensor::from_vec(coded.bits, (grid.rows(), 1), &Device::Cpu)?,
+            };
+            y_coded = Tensor::cat(&[&values, &bits], 1)?;
+        }
 
         let decoded = self.run(Part::Synthesis, &y_coded.narrow(1, 0, m)?, grid, &qualities)?;
         Ok(Trace { x, y, z_coded, features, prior, known, context, step, y_coded, decoded })

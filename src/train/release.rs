@@ -13,9 +13,9 @@ use super::calibrate::{Ranges, calibrate};
 use super::checkpoint::Checkpoint;
 use super::export::Format;
 use super::fit::fit;
-use super::import::{import, read_model, y_bits};
+use super::import::{import, read_model, units};
 use super::kernels::Geometry;
-use super::model::{Batch, CodecModel, anchored, image_of_rows};
+use super::model::{Batch, CodecModel, Y_STEP, Z_STEP, anchored, image_of_rows};
 use super::quantize::Rounding;
 use super::requantise::{dependent, prepared};
 use super::{export, validate};
@@ -39,10 +39,10 @@ pub struct ExportArgs {
     /// What people will call the model: "default", or its task if it restores pictures
     #[arg(long)]
     pub name: Option<String>,
-    /// The model whose files the run of `--task synthesis` was about: all that is new is its synthesis transform
+    /// The model that the run started from, of `--task synthesis` or with --coded: its networks go into that model
     #[arg(long)]
     pub onto: Option<PathBuf>,
-    /// The first quality index that this synthesis transform is for; it serves up to the next one's
+    /// The first quality index that these networks are for; they serve up to the next ones'
     #[arg(long, default_value_t = 0, requires = "onto")]
     pub first_index: u8,
     /// The file to write
@@ -63,7 +63,7 @@ pub(super) const RATE_INDICES: [u8; 9] = [0, 32, 64, 96, 128, 160, 192, 224, 255
 pub fn release(args: &ExportArgs) -> Result<()> {
     let pictures = validate::pictures(&args.val, args.pictures)?;
     if let Some(onto) = &args.onto {
-        return save(&args.output, &with_new_synthesis(args, onto, &pictures)?.write());
+        return save(&args.output, &self::onto(args, onto, &pictures)?.write());
     }
     let (model, _) = scalar(args, &pictures)?;
     let images: Vec<_> = pictures
@@ -100,31 +100,36 @@ pub fn scalar(args: &ExportArgs, pictures: &[(Geometry, Vec<f32>)]) -> Result<(M
     Ok((model, losses))
 }
 
-/// A model with the synthesis transform of a run that was trained on its latents. Its
-/// files keep all their bits.
-fn with_new_synthesis(args: &ExportArgs, onto: &Path, pictures: &[(Geometry, Vec<f32>)]) -> Result<Model> {
+/// A model with the networks of a run that started from it, for the quality indices from one on.
+/// Of a run of `--task synthesis` these are one transform, and files keep all their bits.
+fn onto(args: &ExportArgs, onto: &Path, pictures: &[(Geometry, Vec<f32>)]) -> Result<Model> {
     let (mut model, _) = read_model(onto)?;
     let checkpoint = export::checkpoint::<Arch>(&args.run)?;
     let first = QualityIndex(args.first_index);
-    let bits = y_bits(&model);
     let held = import(&model, first)?.weights;
-    let part = Part::Synthesis.name();
-    let same = |(name, w): (&String, &Vec<f32>)| {
-        name == part || checkpoint.states.get(name).is_some_and(|state| state.ema == *w)
-    };
-    if !held.iter().all(same) {
+    let same = |name: &str| checkpoint.states.get(name).is_some_and(|state| state.ema == held[name]);
+    if ![Y_STEP, Z_STEP].into_iter().all(same) {
         bail!("{} was not trained on the latents of {}", args.run.display(), onto.display());
     }
+    let coding = Part::ALL.into_iter().filter(|part| *part != Part::Synthesis);
+    let parts = match coding.clone().all(|part| same(part.name())) {
+        true => vec![Part::Synthesis],
+        false => Part::ALL.to_vec(),
+    };
     let (unseen, seen) = pictures.split_at(pictures.len() / 2);
-    let networks = &mut model.networks[Part::Synthesis as usize];
-    let indices = args.first_index..=*networks.range(first).end();
+    let indices = args.first_index..=*model.networks[parts[0] as usize].range(first).end();
     if indices != ALL_INDICES && model.arch != checkpoint.arch {
-        bail!("the synthesis transforms of a model have one shape; {} has another", args.run.display());
+        bail!("the networks of a model have one shape; {} has another", args.run.display());
     }
     let ranges = calibrate(&checkpoint, seen, &indices)?;
-    let (network, formats) = export::convert_synthesis(&checkpoint, &ranges[part], bits)?;
+    let (networks, formats) = export::networks(&checkpoint, &ranges, units(&model))?;
+    let formats: Vec<Format> = formats.into_iter().filter(|(part, ..)| parts.contains(part)).collect();
     report_clipping(&checkpoint, unseen, &indices, &formats)?;
-    networks.set(first, Some(network))?;
+    for (part, network) in Part::ALL.into_iter().zip(networks) {
+        if parts.contains(&part) {
+            model.networks[part as usize].set(first, Some(network))?;
+        }
+    }
     model.arch = checkpoint.arch;
     if let Some(name) = &args.name {
         model.name.clone_from(name);

@@ -24,7 +24,7 @@ use crate::nn::Tensor;
 
 /// log2 of the steps of one of two quantisers in those of a single one, in 1/1024:
 /// 1.4 times. 1.25 and 1.55 are no better.
-const SPACING: i16 = 497;
+pub(super) const SPACING: i16 = 497;
 /// The efforts whose symbols are counted for each fit, which changes what the next one sees. In
 /// the end half of them are a search's, which has more zeros.
 const ROUNDS: [&[u8]; 3] = [&[0], &[0], &[0, 2]];

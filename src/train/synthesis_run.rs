@@ -15,7 +15,7 @@ use super::checkpoint::Checkpoint;
 use super::config::{TrainArgs, middle, scaled};
 use super::dataset::Dataset;
 use super::grow::grow;
-use super::import::{import, read_model, y_bits};
+use super::import::{import, read_model, units};
 use super::kernels::{Geometry, Precision};
 use super::model::{Batch, CodecModel, anchored, image_of_rows, lambda, position};
 use super::quantize::Rounding;
@@ -100,7 +100,7 @@ impl SynthesisRun {
             }
         };
         model.precision = Precision::fastest();
-        let unit = (-y_bits(&codec) as f32).exp2();
+        let unit = (-units(&codec).y as f32).exp2();
         let coder = Coder { model: PreparedModel::new(codec, id), unit };
         let pictures = match &args.val {
             Some(folder) => validate::pictures(folder, 16)?,

@@ -97,12 +97,12 @@ fn prepare(args: &TrainArgs, stop: &AtomicBool) -> Result<()> {
     }
     std::fs::create_dir_all(&args.run)
         .with_context(|| format!("cannot make the folder {}", args.run.display()))?;
-    // In whatever is no codec there is nothing to round.
+    // In whatever is no codec there is nothing to round, and coded latents are whole already.
     let never_hard = TrainArgs { hard_from: 1.0, ..args.clone() };
     match args.task {
         Purpose::Codec => {
             let (run, checkpoint) = CodecRun::open(args)?;
-            fit(&run, checkpoint, args, stop)
+            fit(&run, checkpoint, if args.coded { &never_hard } else { args }, stop)
         }
         Purpose::Synthesis => {
             let (run, checkpoint) = SynthesisRun::open(args)?;

@@ -89,7 +89,7 @@ pub extern "C" fn encode(width: u32, height: u32, quality: f32) -> bool {
         let grey = pixels.iter().all(|[r, g, b, _]| r == g && g == b);
         let picture = DynamicImage::ImageRgb8(rgb);
         let picture = if grey { DynamicImage::ImageLuma8(picture.into_luma8()) } else { picture };
-        room.output = aecodec::encode(&picture, &EncodeOptions { quality, ..Default::default() })?;
+        room.output = aecodec::encode(&picture, &EncodeOptions { quality, effort: 0, ..Default::default() })?;
         (room.width, room.height) = (width, height);
         Ok(())
     })

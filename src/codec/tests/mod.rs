@@ -360,9 +360,11 @@ fn effort_buys_a_better_picture_for_the_bits() {
 #[test]
 fn refined_tiles_and_ragged_edges_survive() {
     let model = PreparedModel::new(tiny(), ID);
-    for (width, height) in [(1, 1), (33, 17), (1030, 70)] {
+    for (width, height, effort) in
+        [(1, 1, 1), (1, 1, 2), (33, 17, 1), (33, 17, 2), (1030, 70, 1), (1030, 70, 2)]
+    {
         let (mut encoding, decoding) = options(&model, 60.0);
-        encoding.effort = 1;
+        encoding.effort = effort;
         let picture = picture(width, height);
         let decoded = decode(&encode(&picture, &encoding).unwrap(), &decoding).unwrap();
         assert_eq!((decoded.width(), decoded.height()), (width, height));

@@ -4,10 +4,13 @@
 
 use std::arch::x86_64::*;
 
-use super::{Accumulators, Differences, Epilogue, Kernel, assert_tile, scalar};
+use super::{
+    Accumulators, Differences, Epilogue, Kernel, Pair, assert_differences, assert_tile, assert_weighed,
+    scalar,
+};
 use crate::model::layer::LEAKY_SHIFT;
 use crate::nn::requant::Gate;
-use crate::nn::weights::{Activation, Depthwise, LANES, Lanes, WeightPair};
+use crate::nn::weights::{Activation, Depthwise, Lanes, WeightPair};
 
 /// Proof that this processor has AVX2.
 #[derive(Debug)]
@@ -45,8 +48,15 @@ impl Kernel for Avx2 {
         unsafe { depthwise_row(layer, rows, before, 0, output) }
     }
 
-    fn differences(&self, differences: &Differences<'_>, sums: &mut Lanes<i32>) {
-        // SAFETY: `self` proves the feature.
+    fn weigh(&self, pairs: &[Pair<'_>], weights: &[[i16; 3]], sums: &mut [Vec<i32>; 3]) {
+        assert_weighed(pairs, weights, sums);
+        // SAFETY: `self` proves the feature, `assert_weighed` the lengths.
+        unsafe { self::weigh(pairs, weights, sums) }
+    }
+
+    fn differences(&self, differences: &Differences<'_>, sums: &mut [i32]) {
+        assert_differences(differences, sums.len());
+        // SAFETY: `self` proves the feature, `assert_differences` the lengths.
         unsafe { self::differences(differences, sums) }
     }
 
@@ -62,43 +72,99 @@ pub(super) fn sums_of_products(row: &[f32], others: &[Vec<f32>], sums: &mut [f64
     scalar::sums_of_products(row, others, sums);
 }
 
+/// Adds to 16 sums those of values 0-3 and 8-11, and those of the others.
+///
+/// # Safety
+///
+/// There must be 16 sums.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn add_in_order(sums: *mut i32, totals: [__m256i; 2]) {
+    let in_order = [
+        _mm256_permute2x128_si256::<0x20>(totals[0], totals[1]),
+        _mm256_permute2x128_si256::<0x31>(totals[0], totals[1]),
+    ];
+    for (i, total) in in_order.into_iter().enumerate() {
+        // SAFETY: both are 8 numbers, and no alignment is asked for.
+        unsafe {
+            let to = sums.add(8 * i).cast();
+            _mm256_storeu_si256(to, _mm256_add_epi32(_mm256_loadu_si256(to), total));
+        }
+    }
+}
+
+/// Two weights of 16 bits as one number.
+#[inline(always)]
+pub(super) fn both(first: i16, second: i16) -> i32 {
+    i32::from(first as u16) | i32::from(second) << 16
+}
+
+/// [`Kernel::weigh`]: 16 values at a time, two pairs next to each other, so that one instruction
+/// weighs both.
+///
+/// # Safety
+///
+/// The lengths must satisfy `assert_weighed`.
+#[target_feature(enable = "avx2")]
+unsafe fn weigh(pairs: &[Pair<'_>], weights: &[[i16; 3]], sums: &mut [Vec<i32>; 3]) {
+    let pairs = pairs.chunks(2).zip(weights.chunks(2));
+    for first in (0..sums[0].len()).step_by(16) {
+        let load = |row: &[i16]| {
+            // SAFETY: rows are as long as sums, and no alignment is asked for.
+            unsafe { _mm256_loadu_si256(row.as_ptr().add(first).cast()) }
+        };
+        let mut totals = [[_mm256_setzero_si256(); 2]; 3];
+        for (pairs, weights) in pairs.clone() {
+            let one = _mm256_add_epi16(load(pairs[0][0]), load(pairs[0][1]));
+            let (two, second) = match (pairs.get(1), weights.get(1)) {
+                (Some(pair), Some(second)) => (_mm256_add_epi16(load(pair[0]), load(pair[1])), *second),
+                _ => (_mm256_setzero_si256(), [0; 3]),
+            };
+            let seen = [_mm256_unpacklo_epi16(one, two), _mm256_unpackhi_epi16(one, two)];
+            for (totals, (a, b)) in totals.iter_mut().zip(weights[0].into_iter().zip(second)) {
+                let weight = _mm256_set1_epi32(both(a, b));
+                for (total, seen) in totals.iter_mut().zip(seen) {
+                    *total = _mm256_add_epi32(*total, _mm256_madd_epi16(seen, weight));
+                }
+            }
+        }
+        for (sums, totals) in sums.iter_mut().zip(totals) {
+            // SAFETY: sums are whole numbers of 32.
+            unsafe { add_in_order(sums.as_mut_ptr().add(first), totals) };
+        }
+    }
+}
+
 /// [`Kernel::differences`]: 16 values at a time, what either limit leaves of them next to each
 /// other, so that one instruction weighs both.
+///
+/// # Safety
+///
+/// The lengths must satisfy `assert_differences`.
 #[target_feature(enable = "avx2")]
-pub(super) fn differences(differences: &Differences<'_>, sums: &mut Lanes<i32>) {
+unsafe fn differences(differences: &Differences<'_>, sums: &mut [i32]) {
     let Differences { middle, pairs, limits, weights } = *differences;
     let splat = |v: i16| _mm256_set1_epi16(v);
     let bounds = limits.map(|limit| [splat(-limit), splat(limit)]);
     let within = |v: __m256i, [least, most]: [__m256i; 2]| _mm256_min_epi16(_mm256_max_epi16(v, least), most);
-    for (part, sums) in sums.0.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-        let load = |values: &[i16; LANES]| {
-            let values = &values.as_chunks::<16>().0[part];
-            // SAFETY: there are 16 of them, and no alignment is asked for.
-            unsafe { _mm256_loadu_si256(values.as_ptr().cast()) }
+    for first in (0..sums.len()).step_by(16) {
+        let load = |row: &[i16]| {
+            // SAFETY: rows are as long as sums, and no alignment is asked for.
+            unsafe { _mm256_loadu_si256(row.as_ptr().add(first).cast()) }
         };
         let middle = load(middle);
-        // Of values 0-3 and 8-11, and of the others.
         let mut totals = [_mm256_setzero_si256(); 2];
         for ([a, b], [narrow, wide]) in pairs.iter().zip(weights) {
             let (a, b) = (_mm256_sub_epi16(load(a), middle), _mm256_sub_epi16(load(b), middle));
             let [n, w] = bounds.map(|bounds| _mm256_add_epi16(within(a, bounds), within(b, bounds)));
-            let weight = _mm256_set1_epi32(i32::from(*narrow as u16) | i32::from(*wide) << 16);
-            let both = [_mm256_unpacklo_epi16(n, w), _mm256_unpackhi_epi16(n, w)];
-            for (total, both) in totals.iter_mut().zip(both) {
-                *total = _mm256_add_epi32(*total, _mm256_madd_epi16(both, weight));
+            let weight = _mm256_set1_epi32(both(*narrow, *wide));
+            let seen = [_mm256_unpacklo_epi16(n, w), _mm256_unpackhi_epi16(n, w)];
+            for (total, seen) in totals.iter_mut().zip(seen) {
+                *total = _mm256_add_epi32(*total, _mm256_madd_epi16(seen, weight));
             }
         }
-        let in_order = [
-            _mm256_permute2x128_si256::<0x20>(totals[0], totals[1]),
-            _mm256_permute2x128_si256::<0x31>(totals[0], totals[1]),
-        ];
-        for (sums, total) in sums.as_chunks_mut::<8>().0.iter_mut().zip(in_order) {
-            // SAFETY: both are 8 numbers, and no alignment is asked for.
-            unsafe {
-                let sum = _mm256_add_epi32(_mm256_loadu_si256(sums.as_ptr().cast()), total);
-                _mm256_storeu_si256(sums.as_mut_ptr().cast(), sum);
-            }
-        }
+        // SAFETY: sums are whole numbers of 32.
+        unsafe { add_in_order(sums.as_mut_ptr().add(first), totals) };
     }
 }
 

@@ -5,7 +5,10 @@
 
 use std::arch::x86_64::*;
 
-use super::{Accumulators, Differences, Epilogue, Kernel, TILE, assert_tile, avx2, scalar};
+use super::{
+    Accumulators, Differences, Epilogue, Kernel, Pair, TILE, assert_differences, assert_tile, assert_weighed,
+    avx2, scalar,
+};
 use crate::model::layer::LEAKY_SHIFT;
 use crate::nn::requant::Gate;
 use crate::nn::weights::{Activation, Depthwise, LANES, Lanes, WeightPair};
@@ -66,14 +69,109 @@ impl Kernel for Avx512 {
         unsafe { depthwise_row(layer, rows, before, output) }
     }
 
-    fn differences(&self, differences: &Differences<'_>, sums: &mut Lanes<i32>) {
-        // SAFETY: `self` proves the features, AVX2 among them.
-        unsafe { avx2::differences(differences, sums) }
+    fn weigh(&self, pairs: &[Pair<'_>], weights: &[[i16; 3]], sums: &mut [Vec<i32>; 3]) {
+        assert_weighed(pairs, weights, sums);
+        // SAFETY: `self` proves the features, `assert_weighed` the lengths.
+        unsafe { self::weigh(pairs, weights, sums) }
+    }
+
+    fn differences(&self, differences: &Differences<'_>, sums: &mut [i32]) {
+        assert_differences(differences, sums.len());
+        // SAFETY: `self` proves the features, `assert_differences` the lengths.
+        unsafe { self::differences(differences, sums) }
     }
 
     fn sums_of_products(&self, row: &[f32], others: &[Vec<f32>], sums: &mut [f64]) {
         // SAFETY: `self` proves the features, AVX2 among them.
         unsafe { avx2::sums_of_products(row, others, sums) }
+    }
+}
+
+/// Adds to 32 sums those that `unpack` took from the lower halves of each four 128 bits, and those
+/// from the upper ones.
+///
+/// # Safety
+///
+/// There must be 32 sums.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn add_in_order(sums: *mut i32, [lower, upper]: [__m512i; 2]) {
+    let orders = [_mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15)];
+    for (i, order) in orders.into_iter().enumerate() {
+        let total = _mm512_permutex2var_epi64(lower, order, upper);
+        // SAFETY: both are 16 numbers, and no alignment is asked for.
+        unsafe {
+            let to = sums.add(16 * i).cast();
+            _mm512_storeu_si512(to, _mm512_add_epi32(_mm512_loadu_si512(to), total));
+        }
+    }
+}
+
+/// [`Kernel::weigh`]: two pairs next to each other, so that one instruction weighs both.
+///
+/// # Safety
+///
+/// The lengths must satisfy `assert_weighed`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn weigh(pairs: &[Pair<'_>], weights: &[[i16; 3]], sums: &mut [Vec<i32>; 3]) {
+    let pairs = pairs.chunks(2).zip(weights.chunks(2));
+    for first in (0..sums[0].len()).step_by(LANES) {
+        let load = |row: &[i16]| {
+            // SAFETY: rows are as long as sums, and no alignment is asked for.
+            unsafe { _mm512_loadu_si512(row.as_ptr().add(first).cast()) }
+        };
+        let mut totals = [[_mm512_setzero_si512(); 2]; 3];
+        for (pairs, weights) in pairs.clone() {
+            let one = _mm512_add_epi16(load(pairs[0][0]), load(pairs[0][1]));
+            let (two, second) = match (pairs.get(1), weights.get(1)) {
+                (Some(pair), Some(second)) => (_mm512_add_epi16(load(pair[0]), load(pair[1])), *second),
+                _ => (_mm512_setzero_si512(), [0; 3]),
+            };
+            let seen = [_mm512_unpacklo_epi16(one, two), _mm512_unpackhi_epi16(one, two)];
+            for (totals, (a, b)) in totals.iter_mut().zip(weights[0].into_iter().zip(second)) {
+                let weight = _mm512_set1_epi32(avx2::both(a, b));
+                for (total, seen) in totals.iter_mut().zip(seen) {
+                    *total = _mm512_dpwssd_epi32(*total, seen, weight);
+                }
+            }
+        }
+        for (sums, totals) in sums.iter_mut().zip(totals) {
+            // SAFETY: sums are whole numbers of 32.
+            unsafe { add_in_order(sums.as_mut_ptr().add(first), totals) };
+        }
+    }
+}
+
+/// [`Kernel::differences`]: what either limit leaves of values next to each other, so that one
+/// instruction weighs both.
+///
+/// # Safety
+///
+/// The lengths must satisfy `assert_differences`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn differences(differences: &Differences<'_>, sums: &mut [i32]) {
+    let Differences { middle, pairs, limits, weights } = *differences;
+    let splat = |v: i16| _mm512_set1_epi16(v);
+    let bounds = limits.map(|limit| [splat(-limit), splat(limit)]);
+    let within = |v: __m512i, [least, most]: [__m512i; 2]| _mm512_min_epi16(_mm512_max_epi16(v, least), most);
+    for first in (0..sums.len()).step_by(LANES) {
+        let load = |row: &[i16]| {
+            // SAFETY: rows are as long as sums, and no alignment is asked for.
+            unsafe { _mm512_loadu_si512(row.as_ptr().add(first).cast()) }
+        };
+        let middle = load(middle);
+        let mut totals = [_mm512_setzero_si512(); 2];
+        for ([a, b], [narrow, wide]) in pairs.iter().zip(weights) {
+            let (a, b) = (_mm512_sub_epi16(load(a), middle), _mm512_sub_epi16(load(b), middle));
+            let [n, w] = bounds.map(|bounds| _mm512_add_epi16(within(a, bounds), within(b, bounds)));
+            let weight = _mm512_set1_epi32(avx2::both(*narrow, *wide));
+            let seen = [_mm512_unpacklo_epi16(n, w), _mm512_unpackhi_epi16(n, w)];
+            for (total, seen) in totals.iter_mut().zip(seen) {
+                *total = _mm512_dpwssd_epi32(*total, seen, weight);
+            }
+        }
+        // SAFETY: sums are whole numbers of 32.
+        unsafe { add_in_order(sums.as_mut_ptr().add(first), totals) };
     }
 }
 

@@ -74,8 +74,14 @@ pub trait Kernel: Send + Sync + std::fmt::Debug {
     /// outside them is zero.
     fn depthwise_row(&self, layer: &Depthwise, rows: [&[i16]; 3], before: usize, output: &mut [i16]);
 
-    /// Adds what [`Differences`] say to sums.
-    fn differences(&self, differences: &Differences<'_>, sums: &mut Lanes<i32>) {
+    /// Adds to each of three rows of sums what pairs of rows of values weigh in it. Two values of a
+    /// pair add up to 16 bits, sums wrap; rows are whole numbers of [`LANES`].
+    fn weigh(&self, pairs: &[Pair<'_>], weights: &[[i16; 3]], sums: &mut [Vec<i32>; 3]) {
+        scalar::weigh(pairs, weights, sums);
+    }
+
+    /// Adds what [`Differences`] say to a row of sums.
+    fn differences(&self, differences: &Differences<'_>, sums: &mut [i32]) {
         scalar::differences(differences, sums);
     }
 
@@ -89,12 +95,15 @@ pub trait Kernel: Send + Sync + std::fmt::Debug {
 /// Sums that `sums_of_products` has side by side.
 pub const SUM_LANES: usize = 8;
 
+/// Two rows of values, which are looked at together.
+pub type Pair<'a> = [&'a [i16]; 2];
+
 /// Pairs of values around others, whose differences from these count no more than limits.
 pub struct Differences<'a> {
-    /// What is in the middle.
-    pub middle: &'a [i16; LANES],
-    /// The pairs around it; differences fit 16 bits.
-    pub pairs: &'a [[&'a [i16; LANES]; 2]],
+    /// What is in the middle: whole numbers of [`LANES`].
+    pub middle: &'a [i16],
+    /// The pairs around it, in rows at least as long; differences fit 16 bits.
+    pub pairs: &'a [Pair<'a>],
     /// At most 8192.
     pub limits: [i16; 2],
     /// Of each pair, what the sum of its differences weighs within either limit.
@@ -115,6 +124,25 @@ pub fn of(level: Level) -> Option<Box<dyn Kernel>> {
         Level::Simd128 => Some(Box::new(simd128::Simd128)),
         _ => None,
     }
+}
+
+/// What [`Kernel::weigh`] may rely on.
+fn assert_weighed(pairs: &[Pair<'_>], weights: &[[i16; 3]], sums: &[Vec<i32>; 3]) {
+    assert!(sums.iter().all(|row| row.len() == sums[0].len()), "sums of other lengths");
+    assert_pairs(pairs, weights.len(), sums[0].len());
+}
+
+/// Of pairs, their weights and a row of sums.
+fn assert_pairs(pairs: &[Pair<'_>], weights: usize, length: usize) {
+    let long = |row: &&[i16]| row.len() >= length;
+    assert!(length.is_multiple_of(LANES) && pairs.iter().flatten().all(long), "rows of other lengths");
+    assert_eq!(pairs.len(), weights, "weights for each pair");
+}
+
+/// What [`Kernel::differences`] may rely on.
+fn assert_differences(differences: &Differences<'_>, length: usize) {
+    assert_pairs(differences.pairs, differences.weights.len(), length);
+    assert!(differences.middle.len() == length, "a row of another length");
 }
 
 /// What [`Kernel::accumulate`] may rely on.

@@ -3,7 +3,7 @@
 //! The `inline(always)` functions are also compiled into the other kernels,
 //! where the loop is one that the compiler vectorises well by itself.
 
-use super::{Accumulators, Differences, Epilogue, Kernel, SUM_LANES, assert_tile};
+use super::{Accumulators, Differences, Epilogue, Kernel, Pair, SUM_LANES, assert_tile};
 use crate::nn::requant::{leaky_relu, narrow};
 use crate::nn::weights::{Activation, Depthwise, LANES, Lanes, WeightPair};
 
@@ -138,16 +138,46 @@ pub fn depthwise_row(layer: &Depthwise, rows: [&[i16]; 3], before: usize, first:
     }
 }
 
+/// The values of a row from `first` on.
+#[inline(always)]
+fn lanes(row: &[i16], first: usize) -> &[i16; LANES] {
+    row[first..].first_chunk().expect("rows are whole numbers of lanes")
+}
+
+/// [`Kernel::weigh`], which compilers make vectors of.
+#[inline(always)]
+pub fn weigh(pairs: &[Pair<'_>], weights: &[[i16; 3]], sums: &mut [Vec<i32>; 3]) {
+    for first in (0..sums[0].len()).step_by(LANES) {
+        let mut totals = [[0i32; LANES]; 3];
+        for (pair, weights) in pairs.iter().zip(weights) {
+            let [a, b] = pair.map(|row| lanes(row, first));
+            for (totals, &weight) in totals.iter_mut().zip(weights) {
+                for i in 0..LANES {
+                    totals[i] =
+                        totals[i].wrapping_add(i32::from(a[i].wrapping_add(b[i])) * i32::from(weight));
+                }
+            }
+        }
+        for (sums, totals) in sums.iter_mut().zip(&totals) {
+            sums[first..].iter_mut().zip(totals).for_each(|(sum, total)| *sum = sum.wrapping_add(*total));
+        }
+    }
+}
+
 /// [`Kernel::differences`], which compilers make vectors of.
 #[inline(always)]
-pub fn differences(differences: &Differences<'_>, sums: &mut Lanes<i32>) {
+pub fn differences(differences: &Differences<'_>, sums: &mut [i32]) {
     let Differences { middle, pairs, limits, weights } = *differences;
-    for ([a, b], weights) in pairs.iter().zip(weights) {
-        let [narrow, wide] = weights.map(i32::from);
-        for i in 0..LANES {
-            let (a, b) = (a[i].wrapping_sub(middle[i]), b[i].wrapping_sub(middle[i]));
-            let [n, w] = limits.map(|limit| a.max(-limit).min(limit) + b.max(-limit).min(limit));
-            sums.0[i] += i32::from(n) * narrow + i32::from(w) * wide;
+    for (part, sums) in sums.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        let middle = lanes(middle, part * LANES);
+        for (pair, weights) in pairs.iter().zip(weights) {
+            let [a, b] = pair.map(|row| lanes(row, part * LANES));
+            let [narrow, wide] = weights.map(i32::from);
+            for i in 0..LANES {
+                let (a, b) = (a[i].wrapping_sub(middle[i]), b[i].wrapping_sub(middle[i]));
+                let [n, w] = limits.map(|limit| a.max(-limit).min(limit) + b.max(-limit).min(limit));
+                sums[i] += i32::from(n) * narrow + i32::from(w) * wide;
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ mod bad_models;
 mod gradient;
 mod naive;
 
-use super::{Differences, LANES, Lanes, Level, Network, SUM_LANES, Source, Tensor, Window};
+use super::{Differences, LANES, Level, Network, SUM_LANES, Source, Tensor, Window};
 use crate::model::layer::sites;
 use crate::model::quality::ANCHORS;
 use crate::model::{Arch, IntegerNetwork, Layer, Part, QualityIndex, SiteParams};
@@ -245,34 +245,67 @@ fn alternating_predictions_are_half_of_the_whole_ones() {
     }
 }
 
+/// A row of numbers up to a magnitude.
+fn row(random: &mut Random, length: usize, magnitude: u64) -> Vec<i16> {
+    (0..length).map(|_| (random.next() % (2 * magnitude + 1)) as i16 - magnitude as i16).collect()
+}
+
+#[test]
+fn pairs_are_weighed_the_same_at_every_level() {
+    let mut random = Random(29);
+    let network = Values::Full.network(&[Pointwise { inputs: 2, outputs: 2 }], &mut Random(1));
+    for (count, length, weight) in [(33, 96, 5621), (2, 32, 32767), (1, 64, 511), (4, 0, 1)] {
+        let rows: Vec<Vec<i16>> = (0..2 * count).map(|_| row(&mut random, length + 3, 16383)).collect();
+        let pairs: Vec<[&[i16]; 2]> = rows.chunks(2).map(|two| [&two[0][..], &two[1][3..]]).collect();
+        let weights: Vec<[i16; 3]> = row(&mut random, 3 * count, weight).as_chunks().0.to_vec();
+        let start = [0, 1, 2].map(|_| row(&mut random, length, 1000).into_iter().map(i32::from).collect());
+        let expected: [Vec<i32>; 3] = std::array::from_fn(|to| {
+            let sum = |(i, start): (usize, &i32)| {
+                let weighed = pairs
+                    .iter()
+                    .zip(&weights)
+                    .map(|([a, b], weights)| (i64::from(a[i]) + i64::from(b[i])) * i64::from(weights[to]));
+                (i64::from(*start) + weighed.sum::<i64>()) as i32
+            };
+            let start: &Vec<i32> = &start[to];
+            start.iter().enumerate().map(sum).collect()
+        });
+        for level in Level::available() {
+            let mut sums = start.clone();
+            Network::new(&network, level).unwrap().weigh(&pairs, &weights, &mut sums);
+            assert!(sums == expected, "{level:?}, {count} pairs");
+        }
+    }
+}
+
 #[test]
 fn differences_are_the_same_at_every_level() {
     let mut random = Random(17);
-    let mut lanes = |magnitude: u64| -> [i16; LANES] {
-        [0; LANES].map(|_| (random.next() % (2 * magnitude + 1)) as i16 - magnitude as i16)
-    };
+    let network = Values::Full.network(&[Pointwise { inputs: 2, outputs: 2 }], &mut Random(1));
     for (magnitude, limit, weight) in [(300, 64, 20), (8191, 4096, 511), (8191, 8192, 127), (8191, 1, 16383)]
     {
-        let (middle, neighbours) = (lanes(magnitude), [(); 20].map(|()| lanes(magnitude)));
-        let pairs: Vec<[&[i16; LANES]; 2]> = neighbours.chunks(2).map(|two| [&two[0], &two[1]]).collect();
-        let weights: Vec<[i16; 2]> = lanes(weight).as_chunks().0[..pairs.len()].to_vec();
+        let length = 2 * LANES;
+        let middle = row(&mut random, length, magnitude);
+        let neighbours: Vec<Vec<i16>> = (0..20).map(|_| row(&mut random, length + 1, magnitude)).collect();
+        let pairs: Vec<[&[i16]; 2]> = neighbours.chunks(2).map(|two| [&two[0][1..], &two[1][..]]).collect();
+        let weights: Vec<[i16; 2]> = row(&mut random, 20, weight).as_chunks().0.to_vec();
         let limits = [limit / 4, limit].map(|limit| limit as i16);
-        let start = lanes(1000).map(i32::from);
-        let expected: [i32; LANES] = std::array::from_fn(|i| {
+        let start: Vec<i32> = row(&mut random, length, 1000).into_iter().map(i32::from).collect();
+        let sum = |(i, start): (usize, &i32)| {
             let weighed = pairs.iter().flatten().zip(weights.iter().flat_map(|pair| [pair, pair]));
-            let difference = |value: &[i16; LANES]| i32::from(value[i]) - i32::from(middle[i]);
+            let difference = |value: &[i16]| i32::from(value[i]) - i32::from(middle[i]);
             let within = |value, limit: i16| difference(value).clamp(-i32::from(limit), limit.into());
             let sum = weighed.map(|(value, weights)| {
                 (0..2).map(|k| i32::from(weights[k]) * within(value, limits[k])).sum::<i32>()
             });
-            start[i] + sum.sum::<i32>()
-        });
-        let network = Values::Full.network(&[Pointwise { inputs: 2, outputs: 2 }], &mut Random(1));
+            start + sum.sum::<i32>()
+        };
+        let expected: Vec<i32> = start.iter().enumerate().map(sum).collect();
         for level in Level::available() {
-            let mut sums = Lanes(start);
+            let mut sums = start.clone();
             let differences = Differences { middle: &middle, pairs: &pairs, limits, weights: &weights };
             Network::new(&network, level).unwrap().differences(&differences, &mut sums);
-            assert_eq!(sums.0, expected, "{level:?}, {limits:?}");
+            assert_eq!(sums, expected, "{level:?}, {limits:?}");
         }
     }
 }

@@ -71,7 +71,8 @@ fn a_wider_synthesis_makes_more_of_the_same_latents() {
     assert!(from.weights.iter().all(|(name, weights)| (run.weights[name] == *weights) == (name != part)));
 
     let look = |model: &std::sync::Arc<PreparedModel>| -> (Vec<u8>, f64) {
-        let options = EncodeOptions { quality: 70.0, model: Some(model.clone()), ..Default::default() };
+        let options =
+            EncodeOptions { quality: 70.0, effort: 0, model: Some(model.clone()), ..Default::default() };
         let file = encode(&picture, &options).unwrap();
         let options = DecodeOptions { models: vec![model.clone()], ..Default::default() };
         let decoded: DynamicImage = decode(&file, &options).unwrap();
