@@ -56,6 +56,14 @@ impl<T> ByQuality<T> {
         Ok(())
     }
 
+    /// Makes one range of neighbours that have the same value.
+    pub fn merge(&mut self)
+    where
+        T: PartialEq,
+    {
+        self.0.dedup_by(|(_, next), (_, value)| next == value);
+    }
+
     /// All values with their first indices.
     pub fn iter(&self) -> impl Iterator<Item = (QualityIndex, &T)> {
         self.0.iter().map(|(first, value)| (*first, value))
@@ -90,6 +98,17 @@ mod tests {
             let index = QualityIndex(index);
             assert_eq!((*all.at(index), all.range(index)), (value, range));
         }
+    }
+
+    #[test]
+    fn neighbours_with_one_value_become_one_range() {
+        let mut all = ByQuality::one('a');
+        for (first, value) in [(200, 'a'), (100, 'b'), (150, 'b')] {
+            all.set(QualityIndex(first), value).unwrap();
+        }
+        all.merge();
+        let listed: Vec<(u8, char)> = all.iter().map(|(first, value)| (first.0, *value)).collect();
+        assert_eq!(listed, [(0, 'a'), (100, 'b'), (200, 'a')]);
     }
 
     #[test]

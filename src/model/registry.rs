@@ -18,6 +18,11 @@ pub struct Embedded {
 /// the default of encoders.
 pub static MODELS: &[Embedded] = &[
     Embedded {
+        id: ModelId([0x73, 0x7a, 0x92, 0x9c]),
+        name: "default",
+        bytes: include_bytes!("../../models/737a929c.aem"),
+    },
+    Embedded {
         id: ModelId([0x35, 0xce, 0x18, 0x8a]),
         name: "default",
         bytes: include_bytes!("../../models/35ce188a.aem"),
@@ -61,6 +66,11 @@ pub static MODELS: &[Embedded] = &[
         id: ModelId([0x59, 0x60, 0xd9, 0xaf]),
         name: "default",
         bytes: include_bytes!("../../models/5960d9af.aem"),
+    },
+    Embedded {
+        id: ModelId([0x7b, 0x58, 0xed, 0x1c]),
+        name: "fast",
+        bytes: include_bytes!("../../models/7b58ed1c.aem"),
     },
     Embedded {
         id: ModelId([0x9d, 0x1d, 0x34, 0x3c]),

@@ -117,7 +117,7 @@ fn onto(args: &ExportArgs, onto: &Path, pictures: &[(Geometry, Vec<f32>)]) -> Re
         false => Part::ALL.to_vec(),
     };
     let (unseen, seen) = pictures.split_at(pictures.len() / 2);
-    let indices = args.first_index..=*model.networks[parts[0] as usize].range(first).end();
+    let indices = args.first_index..=*model.networks[Part::Synthesis as usize].range(first).end();
     if indices != ALL_INDICES && model.arch != checkpoint.arch {
         bail!("the networks of a model have one shape; {} has another", args.run.display());
     }
@@ -125,10 +125,17 @@ fn onto(args: &ExportArgs, onto: &Path, pictures: &[(Geometry, Vec<f32>)]) -> Re
     let (networks, formats) = export::networks(&checkpoint, &ranges, units(&model))?;
     let formats: Vec<Format> = formats.into_iter().filter(|(part, ..)| parts.contains(part)).collect();
     report_clipping(&checkpoint, unseen, &indices, &formats)?;
-    for (part, network) in Part::ALL.into_iter().zip(networks) {
-        if parts.contains(&part) {
-            model.networks[part as usize].set(first, Some(network))?;
+    // Networks that code together begin at the same indices, those of synthesis transforms.
+    let firsts: Vec<QualityIndex> =
+        model.networks[Part::Synthesis as usize].iter().map(|(first, _)| first).collect();
+    for (part, network) in Part::ALL.into_iter().zip(networks).filter(|(part, _)| parts.contains(part)) {
+        let ranges = &mut model.networks[part as usize];
+        for &first in &firsts {
+            let old = ranges.at(first).clone();
+            ranges.set(first, old)?;
         }
+        ranges.set(first, Some(network))?;
+        ranges.merge();
     }
     model.arch = checkpoint.arch;
     if let Some(name) = &args.name {

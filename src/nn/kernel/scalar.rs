@@ -3,7 +3,10 @@
 //! The `inline(always)` functions are also compiled into the other kernels,
 //! where the loop is one that the compiler vectorises well by itself.
 
-use super::{Accumulators, Differences, Epilogue, Kernel, Pair, SUM_LANES, assert_tile};
+use super::{
+    Accumulators, Differences, Epilogue, Kernel, Pair, SUM_LANES, assert_differences, assert_tile,
+    assert_weighed,
+};
 use crate::nn::requant::{leaky_relu, narrow};
 use crate::nn::weights::{Activation, Depthwise, LANES, Lanes, WeightPair};
 
@@ -147,6 +150,7 @@ fn lanes(row: &[i16], first: usize) -> &[i16; LANES] {
 /// [`Kernel::weigh`], which compilers make vectors of.
 #[inline(always)]
 pub fn weigh(pairs: &[Pair<'_>], weights: &[[i16; 3]], sums: &mut [Vec<i32>; 3]) {
+    assert_weighed(pairs, weights, sums);
     for first in (0..sums[0].len()).step_by(LANES) {
         let mut totals = [[0i32; LANES]; 3];
         for (pair, weights) in pairs.iter().zip(weights) {
@@ -167,6 +171,7 @@ pub fn weigh(pairs: &[Pair<'_>], weights: &[[i16; 3]], sums: &mut [Vec<i32>; 3])
 /// [`Kernel::differences`], which compilers make vectors of.
 #[inline(always)]
 pub fn differences(differences: &Differences<'_>, sums: &mut [i32]) {
+    assert_differences(differences, sums.len());
     let Differences { middle, pairs, limits, weights } = *differences;
     for (part, sums) in sums.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
         let middle = lanes(middle, part * LANES);

@@ -84,6 +84,23 @@ fn a_codec_gets_better_on_its_coded_latents() {
         ..before.clone()
     };
     release(&onto).unwrap();
+    // What has a network of its own for other qualities keeps it.
+    let low = ExportArgs {
+        onto: Some(onto.output.clone()),
+        first_index: 0,
+        output: folder.path().join("low.aem"),
+        ..onto.clone()
+    };
+    release(&low).unwrap();
+    let [low, high] =
+        [&low.output, &onto.output].map(|path| Model::read(&std::fs::read(path).unwrap()).unwrap());
+    for part in Part::ALL {
+        let [low, high] = [&low, &high].map(|model| &model.networks[part as usize]);
+        assert!(
+            low.range(QualityIndex(0)) == (0..=127) && low.at(QualityIndex(0)) != high.at(QualityIndex(0))
+        );
+        assert!(low.at(QualityIndex(128)) == high.at(QualityIndex(128)), "{}", part.name());
+    }
     let after = RequantiseArgs {
         from: onto.output.clone(),
         val: before.val.clone(),
