@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use candle_core::{DType, Device, Tensor};
+use image::DynamicImage;
+
 use super::runs::{args, pictures, train};
 use crate::codec::{DecodeOptions, EncodeOptions, PreparedModel, decode, encode};
-use crate::eval::psnr;
 use crate::model::registry::{MODELS, by_name};
 use crate::model::{Model, ModelId, Part, QualityIndex};
+use crate::train::checkerboard::Checkerboard;
 use crate::train::coded::Coder;
 use crate::train::import::import;
 use crate::train::kernels::Geometry;
@@ -39,17 +42,35 @@ fn coded_latents_take_the_bits_of_files() {
         let file = encode(&picture, &options).unwrap();
         let real = file.len() as f64 * 8.0 / f64::from(1 << 16);
         let decoded = decode(&file, &DecodeOptions::default()).unwrap();
-        let [counted, found] = [counted.into(), decoded].map(|decoded| psnr(&picture, &decoded).unwrap().rgb);
         // Hyper-latents are counted by a logistic; a file has a header and ends of streams.
         let around = 60.0 * 8.0 / f64::from(1 << 16);
         assert!(
             (bpp + around - real).abs() < around + 0.02 * real,
-            "quality {quality}: {bpp} bpp counted, {real} in the file"
+            "quality {quality}: {bpp} and {real} bpp"
         );
-        assert!(
-            (counted - found).abs() < 0.05,
-            "quality {quality}: {counted} dB counted, {found} in the file"
-        );
+        // Rounding leads to other ways through the trellis, which cost as much.
+        let cost = |bpp: f64, decoded: &DynamicImage| {
+            let squares = picture.as_bytes().iter().zip(decoded.as_bytes());
+            let squares: f64 = squares.map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2)).sum();
+            bpp + index.lambda() * squares / f64::from(3 << 16)
+        };
+        let (counted, found) = (cost(bpp + around, &counted.into()), cost(real, &decoded));
+        assert!((counted / found - 1.0).abs() < 0.03, "quality {quality}: costs {counted} and {found}");
+    }
+}
+
+#[test]
+fn what_is_not_coded_stays_at_its_mean() {
+    let coder = Coder::of(&Model::read(MODELS[by_name("fast").unwrap()].bytes).unwrap()).unwrap();
+    let grid = Checkerboard(Geometry { batch: 1, height: 2, width: 2 });
+    let rows = |row: &[f32]| Tensor::from_vec(row.repeat(4), (4, row.len()), &Device::Cpu).unwrap();
+    let (y, steps) = (rows(&[0.9; 4]), Tensor::zeros((1, 4), DType::F32, &Device::Cpu).unwrap());
+    let params = rows(&[0.25, 0.25, 0.25, 0.25, -20.0, -20.0, -20.0, -20.0]);
+    for first in [true, false] {
+        let coded = coder.code(grid, first, &y, &params, &steps).unwrap();
+        assert_eq!(coded.values.iter().filter(|value| **value == 0.25).count(), 8);
+        assert!(coded.values.iter().all(|value| [0.0, 0.25].contains(value)));
+        assert_eq!(coded.bits, [0.0; 4]);
     }
 }
 
@@ -96,9 +117,7 @@ fn a_codec_gets_better_on_its_coded_latents() {
         [&low.output, &onto.output].map(|path| Model::read(&std::fs::read(path).unwrap()).unwrap());
     for part in Part::ALL {
         let [low, high] = [&low, &high].map(|model| &model.networks[part as usize]);
-        assert!(
-            low.range(QualityIndex(0)) == (0..=127) && low.at(QualityIndex(0)) != high.at(QualityIndex(0))
-        );
+        assert!(low.at(QualityIndex(0)) != high.at(QualityIndex(0)), "{}", part.name());
         assert!(low.at(QualityIndex(128)) == high.at(QualityIndex(128)), "{}", part.name());
     }
     let after = RequantiseArgs {
