@@ -19,6 +19,12 @@ use crate::train::release::release;
 use crate::train::requantise::{RequantiseArgs, requantise};
 use crate::train::{ExportArgs, TrainArgs};
 
+/// The sum of the squared differences of all samples.
+fn squares(a: &DynamicImage, b: &DynamicImage) -> f64 {
+    let samples = a.as_bytes().iter().zip(b.as_bytes());
+    samples.map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2)).sum()
+}
+
 /// What floats count of a picture is what its file has.
 #[test]
 fn coded_latents_take_the_bits_of_files() {
@@ -50,9 +56,7 @@ fn coded_latents_take_the_bits_of_files() {
         );
         // Rounding leads to other ways through the trellis, which cost as much.
         let cost = |bpp: f64, decoded: &DynamicImage| {
-            let squares = picture.as_bytes().iter().zip(decoded.as_bytes());
-            let squares: f64 = squares.map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2)).sum();
-            bpp + index.lambda() * squares / f64::from(3 << 16)
+            bpp + index.lambda() * squares(&picture, decoded) / f64::from(3 << 16)
         };
         let (counted, found) = (cost(bpp + around, &counted.into()), cost(real, &decoded));
         assert!((counted / found - 1.0).abs() < 0.03, "quality {quality}: costs {counted} and {found}");
@@ -146,9 +150,8 @@ fn a_codec_gets_better_on_its_coded_latents() {
         let file = encode(&picture, &options).unwrap();
         let options = DecodeOptions { models: vec![model.clone()], ..Default::default() };
         let decoded = decode(&file, &options).unwrap();
-        let errors = picture.as_bytes().iter().zip(decoded.as_bytes());
-        let squares: f64 = errors.map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2)).sum();
-        8.0 * file.len() as f64 + model.model().quality_index(80.0).unwrap().lambda() * squares / 3.0
+        let lambda = model.model().quality_index(80.0).unwrap().lambda();
+        8.0 * file.len() as f64 + lambda * squares(&picture, &decoded) / 3.0
     };
     let [old, new] = [objective(&old), objective(&new)];
     assert!(new < 0.97 * old, "{old} became {new}");
