@@ -25,7 +25,7 @@ pub struct CompressArgs {
     /// 0 is the smallest file, 100 the best picture
     #[arg(short, long, default_value_t = DEFAULT_QUALITY, value_name = "0..100", value_parser = parse_quality)]
     pub quality: f32,
-    /// How long to look for a smaller file and a better picture: 0 not at all, 1 half a second a megapixel, 9 some two minutes
+    /// How long to look for a smaller file and a better picture: 0 not at all, 1 half a second a megapixel, 2 two seconds, 9 some 90
     #[arg(short, long, default_value_t = DEFAULT_EFFORT, value_name = "0..9", value_parser = clap::value_parser!(u8).range(..=i64::from(MAX_EFFORT)))]
     pub effort: u8,
     /// The model to encode with: a name, or a model file

@@ -84,6 +84,10 @@ pub(super) fn lanes(picture: &DynamicImage) -> usize {
     if pixels < MIN_PIXELS_IN_LANES { 1 } else { LANES }
 }
 
+/// Tiles that are searched beside each other: each takes some 300 MB, and threads that are left
+/// share the work within tiles.
+const SEARCHED_AT_ONCE: usize = 4;
+
 /// The tiles of a picture's colours, or of alpha, which have no filters.
 pub(super) fn encode_tiles(
     picture: &DynamicImage,
@@ -102,17 +106,26 @@ pub(super) fn encode_tiles(
             Some(Scene { model, quantiser, source: &**source, size, grid: *grid, y_hat })
         }
     };
-    for_each_tile(grid.count(), |index| {
+    let Some(scene) = scene else {
+        return for_each_tile(grid.count(), |index| {
+            let (y, z) = &tiles[index];
+            latents::write(model, quantiser, Wish { y, z, weights: None }, None)
+        });
+    };
+    let refined = |index: usize| {
         let (y, z) = &tiles[index];
-        let Some(scene) = &scene else {
-            return latents::write(model, quantiser, Wish { y, z, weights: None }, None);
-        };
         let Refined { y, z, weights, filter } = scene.refine(index, y, z, effort)?;
         let wish = Wish { y: &y, z: &z, weights: weights.as_ref() };
         // Of several tiles nobody knows whether another one has a filter.
         let filtered = may_filter && (filter.is_some() || grid.count() > 1);
         latents::write(model, quantiser, wish, filtered.then_some(filter.as_ref()))
-    })
+    };
+    let mut written = Vec::with_capacity(grid.count());
+    for first in (0..grid.count()).step_by(SEARCHED_AT_ONCE) {
+        let count = SEARCHED_AT_ONCE.min(grid.count() - first);
+        written.extend(for_each_tile(count, |index| refined(first + index))?);
+    }
+    Ok(written)
 }
 
 /// A picture's latents before they are quantised.

@@ -12,7 +12,7 @@ use crate::limits::Limits;
 pub const DEFAULT_QUALITY: f32 = 50.0;
 
 /// The effort of [`EncodeOptions::default`].
-pub const DEFAULT_EFFORT: u8 = 1;
+pub const DEFAULT_EFFORT: u8 = 2;
 
 /// The most effort a caller can ask for.
 pub const MAX_EFFORT: u8 = refine::MAX_EFFORT;

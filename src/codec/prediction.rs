@@ -10,10 +10,10 @@ use super::refine::{hash, nearest, power};
 use super::tensors::crop_to;
 use crate::entropy::{BINS, BINS_PER_OCTAVE, Costs};
 use crate::error::Result;
+use crate::model::Part;
 use crate::model::arch::start_of_half;
 use crate::model::quality::LOG2_BITS;
 use crate::model::trellis::half_steps;
-use crate::model::{Part, QualityIndex};
 use crate::nn::{Tape, Tensor};
 
 /// Bins on each side over which the change of bits with a scale is measured.
@@ -24,8 +24,9 @@ const LARGEST: f32 = 4096.0;
 /// A tile's predictions, made and ready to be traced back.
 pub(super) struct Predictions<'a> {
     model: &'a PreparedModel,
-    quality: QualityIndex,
+    quantiser: &'a Quantiser,
     hyper_synthesis: Tape,
+    prior: Tape,
     context: Tape,
     /// Rows, columns and channels of the latents.
     size: [usize; 3],
@@ -57,14 +58,27 @@ fn own_slopes(costs: &Costs, coded: Coded) -> (f32, f32) {
     (by_mean, (at(high) - at(low)) * BINS_PER_OCTAVE as f32 / f32::from(high - low))
 }
 
+/// By how many powers of two gradients may grow to use the range of 16 bits.
+fn headroom(slopes: impl Iterator<Item = f32>) -> i32 {
+    let largest = slopes.fold(1e-12f32, |largest, slope| largest.max(slope.abs()));
+    (1..60).take_while(|&shift| largest * power(shift) < LARGEST).last().unwrap_or(0)
+}
+
 impl<'a> Predictions<'a> {
+    /// Of a tile of which nothing is coded yet.
+    pub fn new(model: &'a PreparedModel, quantiser: &'a Quantiser) -> Self {
+        let [hyper_synthesis, prior, context] = [(); 3].map(|()| Tape::default());
+        let (size, uncut, own) = ([0; 3], [0; 2], Vec::new());
+        Predictions { model, quantiser, hyper_synthesis, prior, context, size, uncut, own }
+    }
+
     /// Predicts again what was coded.
-    pub fn new(model: &'a PreparedModel, quantiser: &Quantiser, seen: &Quantised) -> Result<Self> {
-        let (quality, y_hat) = (quantiser.quality, &seen.y_hat);
+    pub fn see(&mut self, seen: &Quantised) -> Result<()> {
+        let (model, quality, y_hat) = (self.model, self.quantiser.quality, &seen.y_hat);
         let [height, width, m] = [y_hat.height, y_hat.width, y_hat.channels];
-        let (features, hyper_synthesis) =
-            model.gradient(Part::HyperSynthesis, quality)?.forward(&seen.z_hat, quality);
-        let uncut = [features.height, features.width];
+        let hyper_synthesis = model.gradient(Part::HyperSynthesis, quality)?;
+        let features = hyper_synthesis.forward(&seen.z_hat, quality, &mut self.hyper_synthesis);
+        self.uncut = [features.height, features.width];
         let features = crop_to(features, height, width);
         let h = features.channels;
         let mut known = Tensor::new(height, width, h + m);
@@ -76,27 +90,28 @@ impl<'a> Predictions<'a> {
             let first_half = y_hat.at(y, x)[start..].iter().step_by(2);
             right[start..].iter_mut().step_by(2).zip(first_half).for_each(|(to, from)| *to = *from);
         }
-        let (_, context) = model.gradient(Part::Context, quality)?.forward(&known, quality);
+        let predicted = model.gradient(Part::Context, quality)?.forward(&known, quality, &mut self.context);
+        self.context.reuse(predicted);
 
-        let units: Vec<f32> = quantiser.half_steps.iter().map(|step| 1.0 / step.to_f32()).collect();
-        let own = seen.coded.iter().zip(units.iter().cycle()).map(|(&coded, unit)| {
+        self.size = [height, width, m];
+        self.own.clear();
+        let units: Vec<f32> = self.quantiser.half_steps.iter().map(|step| 1.0 / step.to_f32()).collect();
+        self.own.extend(seen.coded.iter().zip(units.iter().cycle()).map(|(&coded, unit)| {
             let (by_mean, by_octave) = own_slopes(model.costs(), coded);
             (by_mean * unit, by_octave / (1 << LOG2_BITS) as f32)
-        });
-        let own = own.collect();
-        let size = [height, width, m];
-        Ok(Predictions { model, quality, hyper_synthesis, context, size, uncut, own })
+        }));
+        Ok(())
     }
 
     /// By how many bits all symbols change together with a latent or hyper-latent.
-    pub fn slopes(&self) -> Result<Slopes> {
+    pub fn slopes(&mut self) -> Result<Slopes> {
         self.trace(|_| 1.0)
     }
 
     /// Half the expected curvature of all bits. That of a code's length is, in nats, the
     /// expected square of its slope (Fisher's information); in squares of sums with random
     /// signs what comes of two symbols cancels. Averages over the tile, by channel.
-    pub fn bends(&self) -> Result<Slopes> {
+    pub fn bends(&mut self) -> Result<Slopes> {
         let mut slopes = self.trace(|i| if hash(0x51ed_270b, i as u32) & 1 == 0 { 1.0 } else { -1.0 })?;
         let (n, [_, width, m]) = (self.model.model().arch.hyper_latents, self.size);
         for (values, channels) in [(&mut slopes.y, m), (&mut slopes.z, n)] {
@@ -118,49 +133,53 @@ impl<'a> Predictions<'a> {
     }
 
     /// Traces every symbol's own slopes, times its `sign`, back to what predicted it.
-    fn trace(&self, sign: impl Fn(usize) -> f32) -> Result<Slopes> {
+    fn trace(&mut self, sign: impl Fn(usize) -> f32) -> Result<Slopes> {
         let [height, width, m] = self.size;
         let h = self.model.model().arch.hyper_synthesis_channels;
+        let (model, quality) = (self.model, self.quantiser.quality);
+        let own = &self.own;
+        let shift = headroom(own.iter().flat_map(|&(by_mean, by_scale)| [by_mean, by_scale]));
         let heads = |first: bool| {
-            let mut heads = vec![0.0f32; 2 * self.own.len()];
-            for (position, row) in heads.chunks_exact_mut(2 * m).enumerate() {
+            let mut heads = Tensor::new(height, width, 2 * m);
+            for (position, row) in heads.data.chunks_exact_mut(2 * m).enumerate() {
                 for c in (start_of_half(first, position / width, position % width)..m).step_by(2) {
                     let i = position * m + c;
-                    let (by_mean, by_scale) = self.own[i];
-                    (row[c], row[m + c]) = (by_mean * sign(i), by_scale * sign(i));
+                    let scale = sign(i) * power(shift);
+                    (row[c], row[m + c]) = (nearest(own[i].0 * scale), nearest(own[i].1 * scale));
                 }
             }
             heads
         };
-        let run = |part, tape: &Tape, [height, width]: [usize; 2], slopes: &[f32]| -> Result<Vec<f32>> {
-            let channels = slopes.len() / (height * width);
-            let largest = slopes.iter().fold(1e-12f32, |largest, slope| largest.max(slope.abs()));
-            let shift = (1..60).take_while(|&shift| largest * power(shift) < LARGEST).last().unwrap_or(0);
-            let scale = power(shift);
-            let mut back = Tensor::new(height, width, channels);
-            for (back, slope) in back.data.iter_mut().zip(slopes) {
-                *back = nearest(slope * scale);
-            }
-            let gradient = self.model.gradient(part, self.quality)?;
-            let scale = power(-gradient.exponent() - shift);
-            let back = gradient.backward(back, tape);
-            Ok(back.data.iter().map(|&slope| f32::from(slope) * scale).collect())
+        // What comes back, and what its numbers stand for.
+        let run = |part, tape: &mut Tape, slopes: Tensor, shift: i32| -> Result<(Tensor, f32)> {
+            let gradient = model.gradient(part, quality)?;
+            Ok((gradient.backward(slopes, tape), power(-gradient.exponent() - shift)))
         };
 
-        let prior = run(Part::Prior, &Tape::default(), [height, width], &heads(true))?;
-        let context = run(Part::Context, &self.context, [height, width], &heads(false))?;
+        let (prior, prior_scale) = run(Part::Prior, &mut self.prior, heads(true), shift)?;
+        let (context, context_scale) = run(Part::Context, &mut self.context, heads(false), shift)?;
         let mut features = vec![0.0f32; self.uncut[0] * self.uncut[1] * h];
         let mut y = vec![0.0f32; self.own.len()];
-        let predictions = prior.chunks_exact(h).zip(context.chunks_exact(h + m));
+        let predictions = prior.data.chunks_exact(h).zip(context.data.chunks_exact(h + m));
         for ((position, (prior, context)), y) in predictions.enumerate().zip(y.chunks_exact_mut(m)) {
             let (row, column) = (position / width, position % width);
             let features = &mut features[(row * self.uncut[1] + column) * h..][..h];
-            features.iter_mut().zip(prior.iter().zip(context)).for_each(|(out, (a, b))| *out = a + b);
+            for (out, (&a, &b)) in features.iter_mut().zip(prior.iter().zip(context)) {
+                *out = f32::from(a) * prior_scale + f32::from(b) * context_scale;
+            }
             let start = start_of_half(true, row, column);
             let first_half = context[h + start..].iter().step_by(2);
-            y[start..].iter_mut().step_by(2).zip(first_half).for_each(|(to, from)| *to = *from);
+            for (to, &from) in y[start..].iter_mut().step_by(2).zip(first_half) {
+                *to = f32::from(from) * context_scale;
+            }
         }
-        let z = run(Part::HyperSynthesis, &self.hyper_synthesis, self.uncut, &features)?;
+        self.prior.reuse(prior);
+        self.context.reuse(context);
+        let shift = headroom(features.iter().copied());
+        let mut slopes = Tensor::new(self.uncut[0], self.uncut[1], h);
+        slopes.data.iter_mut().zip(&features).for_each(|(to, from)| *to = nearest(from * power(shift)));
+        let (back, scale) = run(Part::HyperSynthesis, &mut self.hyper_synthesis, slopes, shift)?;
+        let z = back.data.iter().map(|&slope| f32::from(slope) * scale).collect();
         Ok(Slopes { y, z })
     }
 }
@@ -175,7 +194,9 @@ mod tests {
 
     /// What the model predicts for latents: means, then logarithms of scales, `(positions, 2 M)`.
     fn predict(model: &PreparedModel, quality: QualityIndex, z: &Tensor, y: &Tensor) -> Vec<f32> {
-        let run = |part, input: &Tensor| model.gradient(part, quality).unwrap().forward(input, quality).0;
+        let run = |part, input: &Tensor| {
+            model.gradient(part, quality).unwrap().forward(input, quality, &mut Tape::default())
+        };
         let features = crop_to(run(Part::HyperSynthesis, z), y.height, y.width);
         let (h, m) = (features.channels, y.channels);
         let mut known = Tensor::new(y.height, y.width, h + m);
@@ -202,7 +223,8 @@ mod tests {
         let y = random(1, [6, 7, m], 3000);
         let z = random(2, [2, 2, n], 600);
         let seen = latents::quantise(&model, &quantiser, Wish { y: &y, z: &z, weights: None }).unwrap();
-        let predictions = Predictions::new(&model, &quantiser, &seen).unwrap();
+        let mut predictions = Predictions::new(&model, &quantiser);
+        predictions.see(&seen).unwrap();
         let slopes = predictions.slopes().unwrap();
         assert!(predictions.own.iter().any(|own| own.0 != 0.0 && own.1 != 0.0));
         let before = predict(&model, quantiser.quality, &seen.z_hat, &seen.y_hat);

@@ -36,7 +36,7 @@ use crate::nn::{Gradient, Network, Source, Tape, Tensor};
 use crate::tile::{Tile, TileGrid};
 
 /// Passes of each effort. That of 1 is spent on a filter alone.
-const PASSES: [usize; 10] = [0, 0, 8, 14, 22, 35, 55, 90, 150, 240];
+const PASSES: [usize; 10] = [0, 0, 3, 8, 16, 35, 55, 90, 150, 240];
 /// The most that a caller can ask for.
 pub(super) const MAX_EFFORT: u8 = PASSES.len() as u8 - 1;
 /// Latent positions around a tile whose pixels the tile's latents reach.
@@ -44,19 +44,21 @@ const HALO: usize = 4;
 /// The part of the way to where the error would be least that a latent goes in the first
 /// pass.
 const RATE: f32 = 0.4;
+/// That part falls evenly, to 0 so many passes after the last.
+const SPARED: usize = 3;
 /// A filter is fitted to at most twice so many pixels of a tile.
 const FIT_PIXELS: usize = 1 << 16;
 /// Pixels side by side that it is fitted to where that is not all of them.
 const FIT_SEGMENT: usize = 4 * PIXEL_BLOCK;
 /// How often the filter is fitted anew.
 const FITS: usize = 5;
+/// But after no fewer passes than so many.
+const MIN_PASSES_OF_A_FIT: usize = 4;
 /// The least bits that an error of one half step of a latent, squared, is held to be worth:
 /// a curvature says nothing about what latents do together.
 const MIN_WEIGHT: f32 = 3.7;
 /// The same for a step of a hyper-latent.
 const MIN_HYPER_WEIGHT: f32 = 5.0;
-/// Positions on each side over which the measured curvature is averaged.
-const NEARBY: usize = 2;
 /// The magnitude of the probe that measures curvature.
 const PROBE: i16 = 1 << 12;
 
@@ -90,13 +92,22 @@ pub(super) struct Refined {
 /// What comes of some symbols.
 struct Look {
     quantised: Quantised,
-    /// The synthesis output, which no filter has corrected.
-    output: Tensor,
+    /// The bits of all symbols.
+    bits: f64,
     /// The output that the filter has corrected, less what is wanted.
     errors: Tensor,
-    tape: Tape,
+}
+
+/// The best symbols so far.
+struct Best {
+    /// The latents and hyper-latents that they were chosen for, if not for those of the transforms.
+    wanted: Option<[Tensor; 2]>,
+    /// The synthesis output that comes of them.
+    output: Tensor,
     /// Bits, the filter's too, plus lambda times the squared error.
     objective: f64,
+    /// The pass that found them.
+    pass: usize,
 }
 
 impl Scene<'_> {
@@ -109,21 +120,24 @@ impl Scene<'_> {
             patch.fit(self, &output)?;
             return Ok(Refined { y: y.clone(), z: z.clone(), weights: None, filter: patch.filter });
         }
-        let look = patch.look(self, Wish { y, z, weights: None })?;
-        let coded = &look.quantised.coded;
-        let lambda = self.lambda();
-        let (bends, curvature) = rayon::join(
-            || Predictions::new(self.model, self.quantiser, &look.quantised)?.bends(),
-            || patch.curvature(self, &look.tape),
-        );
+        let mut predictions = Predictions::new(self.model, self.quantiser);
+        let (mut look, output) = patch.look(self, Wish { y, z, weights: None })?;
+        look.errors = patch.fit(self, &output)?;
+        let objective = patch.objective(self, &look);
+        let mut best = Best { wanted: None, output, objective, pass: 0 };
+        predictions.see(&look.quantised)?;
+        let (bends, curvature) = rayon::join(|| predictions.bends(), || patch.curvature(self));
         let (bends, curvature) = (bends?, curvature?);
-        let bend = curvature.iter().zip(bends.y).map(|(curvature, bend)| lambda * curvature + bend);
+        let lambda = self.lambda();
+        let curvature = curvature.iter().cycle();
+        let bend = bends.y.into_iter().zip(curvature).map(|(bend, curvature)| lambda * curvature + bend);
         let half_steps = self.quantiser.half_steps.iter().map(|step| step.to_f32());
         let mut y_walk = Walk::new(y, half_steps, bend, MIN_WEIGHT);
         let steps = self.quantiser.hyper_latents.iter().map(|channel| channel.step.to_f32());
         let mut z_walk = Walk::new(z, steps, bends.z.into_iter(), MIN_HYPER_WEIGHT);
         // What the analysis transform means.
-        for ((place, coded), width) in y_walk.places.iter_mut().zip(coded).zip(y_walk.widths.iter().cycle()) {
+        let coded = look.quantised.coded.iter().zip(y_walk.widths.iter().cycle());
+        for (place, (coded, width)) in y_walk.places.iter_mut().zip(coded) {
             if coded.bin != 0 {
                 let mean = f32::from(coded.mean);
                 *place = mean + width * reach((*place - mean) / width);
@@ -131,38 +145,40 @@ impl Scene<'_> {
         }
 
         let weights = Weights { y: y_walk.weights.clone(), z: z_walk.weights.clone() };
-        let mut best = None;
-        let mut least = look.objective - patch.fit(self, &look.output)?;
-        for pass in 0..passes {
-            let wanted = [&y_walk, &z_walk].map(Walk::rounded);
-            let look = patch.look(self, Wish { y: &wanted[0], z: &wanted[1], weights: Some(&weights) })?;
-            if look.objective < least {
-                (least, best) = (look.objective, Some(wanted));
-            }
-            if pass + 1 == passes {
-                break;
-            }
-            if (pass + 1).is_multiple_of(passes.div_ceil(FITS)) {
-                patch.fit(self, &look.output)?;
-            }
-            let rate = RATE * (passes - pass) as f32 / passes as f32;
+        for pass in 1..=passes {
             let (slopes, gradient) = rayon::join(
-                || Predictions::new(self.model, self.quantiser, &look.quantised)?.slopes(),
+                || {
+                    if pass > 1 {
+                        predictions.see(&look.quantised)?;
+                    }
+                    predictions.slopes()
+                },
                 || patch.gradient(self, &look),
             );
             let (slopes, gradient) = (slopes?, gradient?);
             let slope =
                 gradient.iter().zip(slopes.y).map(|(gradient, slope)| lambda * gradient + 0.5 * slope);
+            let rate = RATE * (passes + SPARED - pass) as f32 / (passes + SPARED - 1) as f32;
             y_walk.step(&look.quantised.y_hat, slope, rate);
             z_walk.step(&look.quantised.z_hat, slopes.z.iter().map(|slope| 0.5 * slope), rate);
+            let wanted = [&y_walk, &z_walk].map(Walk::rounded);
+            let wish = Wish { y: &wanted[0], z: &wanted[1], weights: Some(&weights) };
+            let (seen, output) = patch.look(self, wish)?;
+            look = seen;
+            if pass == passes || pass.is_multiple_of(passes.div_ceil(FITS).max(MIN_PASSES_OF_A_FIT)) {
+                look.errors = patch.fit(self, &output)?;
+            }
+            let objective = patch.objective(self, &look);
+            if objective < best.objective {
+                best = Best { wanted: Some(wanted), output, objective, pass };
+            }
         }
-        let ([y, z], weights) = match best {
-            Some(wanted) => (wanted, Some(weights)),
-            None => ([y.clone(), z.clone()], None),
-        };
-        let look = patch.look(self, Wish { y: &y, z: &z, weights: weights.as_ref() })?;
-        patch.fit(self, &look.output)?;
-        Ok(Refined { y, z, weights, filter: patch.filter })
+        if best.pass < passes {
+            patch.fit(self, &best.output)?;
+        }
+        let (filter, found) = (patch.filter, best.wanted.is_some());
+        let [y, z] = best.wanted.unwrap_or_else(|| [y.clone(), z.clone()]);
+        Ok(Refined { y, z, weights: found.then_some(weights), filter })
     }
 
     /// The synthesis transform.
@@ -246,6 +262,8 @@ struct Patch {
     inside: (usize, usize),
     /// What the output goes through.
     filter: Option<Filter>,
+    /// Of the synthesis transform.
+    tape: Tape,
 }
 
 impl Patch {
@@ -268,72 +286,78 @@ impl Patch {
             row.iter_mut().for_each(|v| *v >>= 1);
         }
         let inside = (scene.size.0 - columns.start * PIXEL_BLOCK, scene.size.1 - first * PIXEL_BLOCK);
-        Patch { inner, y_hat: tensors::crop(&scene.y_hat, &outer), wanted, inside, filter: None }
+        Patch {
+            inner,
+            y_hat: tensors::crop(&scene.y_hat, &outer),
+            wanted,
+            inside,
+            filter: None,
+            tape: Tape::default(),
+        }
     }
 
-    /// For each latent of the tile the sum of squares of what it adds to the
-    /// output when it grows by one: the squared length of a column of the
-    /// synthesis transform's derivative, from one random vector of signs
-    /// (Hutchinson 1990) and averaged over the positions nearby.
-    fn curvature(&self, scene: &Scene<'_>, tape: &Tape) -> Result<Vec<f32>> {
+    /// For each channel the sum of squares of what a latent adds to the output when it grows
+    /// by one: the squared length of a column of the synthesis transform's derivative, from one
+    /// random vector of signs (Hutchinson 1990), averaged over the tile.
+    fn curvature(&mut self, scene: &Scene<'_>) -> Result<Vec<f32>> {
         let gradient = scene.gradient()?;
         let mut probe = Tensor::new(self.wanted.height, self.wanted.width, PIXEL_CHANNELS);
         for (i, v) in probe.data.iter_mut().enumerate() {
             *v = if hash(0x9e37_79b9, i as u32) & 1 == 0 { PROBE } else { -PROBE };
         }
-        let back = gradient.backward(probe, tape);
-        let scale = power(-gradient.exponent()) / f32::from(PROBE);
-        let mut out = Vec::with_capacity(self.inner.rows.len() * self.inner.columns.len() * back.channels);
-        let near = |at: usize, end: usize| at.saturating_sub(NEARBY)..(at + NEARBY + 1).min(end);
+        let back = gradient.backward(probe, &mut self.tape);
+        let mut sums = vec![0.0f32; back.channels];
         for y in self.inner.rows.clone() {
-            for x in self.inner.columns.clone() {
-                let mut sums = vec![0.0f32; back.channels];
-                let (rows, columns) = (near(y, back.height), near(x, back.width));
-                let positions = (rows.len() * columns.len()) as f32;
-                for position in rows.flat_map(|y| columns.clone().map(move |x| (y, x))) {
-                    for (sum, &v) in sums.iter_mut().zip(back.at(position.0, position.1)) {
-                        *sum += f32::from(v) * f32::from(v);
-                    }
-                }
-                out.extend(sums.iter().map(|sum| sum / positions * scale * scale));
+            for row in back.row(y, self.inner.columns.clone()).chunks_exact(back.channels) {
+                sums.iter_mut().zip(row).for_each(|(sum, &v)| *sum += f32::from(v) * f32::from(v));
             }
         }
-        Ok(out)
+        self.tape.reuse(back);
+        let scale = power(-gradient.exponent()) / f32::from(PROBE);
+        let positions = (self.inner.rows.len() * self.inner.columns.len()) as f32;
+        Ok(sums.into_iter().map(|sum| sum / positions * scale * scale).collect())
     }
 
-    /// Codes the tile and measures what comes of it.
-    fn look(&mut self, scene: &Scene<'_>, wish: Wish<'_>) -> Result<Look> {
+    /// Codes the tile and measures what comes of it. The second is the synthesis output, which
+    /// no filter has corrected.
+    fn look(&mut self, scene: &Scene<'_>, wish: Wish<'_>) -> Result<(Look, Tensor)> {
         let quantised = latents::quantise(scene.model, scene.quantiser, wish)?;
         tensors::paste(&mut self.y_hat, &self.inner, &quantised.y_hat);
-        let gradient = scene.gradient()?;
-        let (output, tape) = gradient.forward(&self.y_hat, scene.quantiser.quality);
+        let output = scene.gradient()?.forward(&self.y_hat, scene.quantiser.quality, &mut self.tape);
+        let errors = self.errors(scene, &output)?;
+        let bits = quantised.bits(scene.model.costs());
+        Ok((Look { quantised, bits, errors }, output))
+    }
+
+    /// Bits, the filter's too, plus lambda times the squared error.
+    fn objective(&self, scene: &Scene<'_>, look: &Look) -> f64 {
+        let filter = self.filter.as_ref().map_or(0.0, |filter| filter.bits(scene.model.costs()));
+        look.bits + filter + f64::from(scene.lambda()) * squares(&look.errors) as f64
+    }
+
+    /// What the filter makes of an output, less what is wanted.
+    fn errors(&self, scene: &Scene<'_>, output: &Tensor) -> Result<Tensor> {
         let mut errors = output.clone();
         if let Some(filter) = &self.filter {
             filter.correct(scene.network()?, &mut errors);
         }
-        self.errors(&mut errors);
-        let squares = squares(&errors);
-        let costs = scene.model.costs();
-        let bits = quantised.bits(costs);
-        let filter = self.filter.as_ref().map_or(0.0, |filter| filter.bits(costs));
-        let objective = bits + filter + f64::from(scene.lambda()) * squares as f64;
-        Ok(Look { quantised, output, errors, tape, objective })
+        self.subtract_wanted(&mut errors);
+        Ok(errors)
     }
 
-    /// Fits the filter to an output, where one is worth its bits. Returns the bits it is
-    /// worth.
-    fn fit(&mut self, scene: &Scene<'_>, output: &Tensor) -> Result<f64> {
+    /// Fits the filter to an output, where one is worth its bits. Returns the errors that are left.
+    fn fit(&mut self, scene: &Scene<'_>, output: &Tensor) -> Result<Tensor> {
         let pixels = |range: &Range<usize>, end: usize| {
             range.start * LATENT_STRIDE..(range.end * LATENT_STRIDE).min(end)
         };
         let columns = pixels(&self.inner.columns, self.inside.0);
         let rows = pixels(&self.inner.rows, self.inside.1);
-        let mut missed = output.clone();
-        self.errors(&mut missed);
-        let before = squares(&missed);
+        self.filter = None;
+        let unfiltered = self.errors(scene, output)?;
+        let before = squares(&unfiltered);
         let (network, costs) = (scene.network()?, scene.model.costs());
         let every = (rows.len() * columns.len() / FIT_PIXELS).max(1);
-        let mut fit = Fit::new(before / missed.data.len() as u64);
+        let mut fit = Fit::new(before / unfiltered.data.len() as u64);
         let mut errors = [0, 1, 2].map(|_| Vec::with_capacity(columns.len()));
         Filtering::each_line(output, |y, line| {
             if !rows.contains(&y) {
@@ -355,20 +379,18 @@ impl Patch {
         });
         let lambda = f64::from(scene.lambda());
         self.filter = fit.choose(lambda * every as f64, costs);
-        let Some(filter) = &self.filter else { return Ok(0.0) };
+        let Some(filter) = &self.filter else { return Ok(unfiltered) };
         // What all pixels say of it.
-        let mut errors = output.clone();
-        filter.correct(network, &mut errors);
-        self.errors(&mut errors);
-        let worth = lambda * (before as f64 - squares(&errors) as f64) - filter.bits(costs);
-        if worth <= 0.0 {
+        let errors = self.errors(scene, output)?;
+        if lambda * (before as f64 - squares(&errors) as f64) <= filter.bits(costs) {
             self.filter = None;
+            return Ok(unfiltered);
         }
-        Ok(worth.max(0.0))
+        Ok(errors)
     }
 
     /// Half the derivative of the squared error with respect to each latent.
-    fn gradient(&self, scene: &Scene<'_>, look: &Look) -> Result<Vec<f32>> {
+    fn gradient(&mut self, scene: &Scene<'_>, look: &Look) -> Result<Vec<f32>> {
         let gradient = scene.gradient()?;
         let mut errors = look.errors.clone();
         // The clipped part is taken to change nothing: what it passes on was no gain.
@@ -380,14 +402,16 @@ impl Patch {
         let largest = errors.data.iter().map(|e| e.unsigned_abs()).max().unwrap_or(0);
         let shift = largest.max(1).leading_zeros().saturating_sub(2).min(6);
         errors.data.iter_mut().for_each(|e| *e <<= shift);
-        let back = tensors::crop(&gradient.backward(errors, &look.tape), &self.inner);
+        let back = gradient.backward(errors, &mut self.tape);
         let scale = power(-gradient.exponent() - shift as i32);
-        Ok(back.data.iter().map(|&g| f32::from(g) * scale).collect())
+        let rows = self.inner.rows.clone().flat_map(|y| back.row(y, self.inner.columns.clone()));
+        let slopes = rows.map(|&g| f32::from(g) * scale).collect();
+        self.tape.reuse(back);
+        Ok(slopes)
     }
 
-    /// The synthesis output less what is wanted; nothing is wanted beyond the
-    /// picture.
-    fn errors(&self, output: &mut Tensor) {
+    /// Takes what is wanted from an output; nothing is wanted beyond the picture.
+    fn subtract_wanted(&self, output: &mut Tensor) {
         let (width, height) = self.inside;
         let columns = output.width;
         let positions = output.data.chunks_exact_mut(PIXEL_CHANNELS);

@@ -13,32 +13,33 @@
 //! them approximate, which is all that a search needs.
 
 use std::f64::consts::SQRT_2;
+use std::sync::Arc;
 
+use super::kernel::{self, GATE_SHIFT, Kernel};
 use super::level::Level;
-use super::network::Network;
-use super::requant::{Gate, leaky_relu, narrow};
-use super::tensor::Tensor;
-use crate::model::layer::{LEAKY_SHIFT, output_channels};
+use super::plan::{Step, plan};
+use super::requant::Gate;
+use super::tensor::{Source, Tensor};
+use super::whole::{self, Memory};
+use crate::model::layer::output_channels;
 use crate::model::quality::ANCHORS;
 use crate::model::scale::{power, row_shift};
 use crate::model::{IntegerNetwork, Layer, QualityIndex, SiteParams};
 use crate::{Error, Result};
-
-/// A gradient's factor in a gate is divided by this power of two.
-const GATE_SHIFT: u32 = 12;
 
 /// A network prepared to run forwards and backwards.
 #[derive(Debug)]
 pub struct Gradient {
     nodes: Vec<Node>,
     exponent: i32,
+    kernel: Box<dyn Kernel>,
 }
 
 /// A layer and its reverse.
 #[derive(Debug)]
 enum Node {
     /// Any linear layer: pointwise, depthwise, or a shuffle.
-    Linear { forward: Network, backward: Network },
+    Linear { forward: Step, backward: Step },
     /// A leaky ReLU.
     Leaky,
     /// A product gate and the channels it writes.
@@ -48,9 +49,19 @@ enum Node {
 }
 
 /// What the backward pass needs of the forward one: the outputs of leaky ReLUs
-/// and the inputs of gates, in order.
+/// and the inputs of gates, in order. And memory, which passes over the same tape share.
 #[derive(Debug, Default)]
-pub struct Tape(Vec<Tensor>);
+pub struct Tape {
+    held: Vec<Arc<Tensor>>,
+    memory: Memory,
+}
+
+impl Tape {
+    /// Takes back a tensor that a pass over this tape has returned.
+    pub fn reuse(&mut self, tensor: Tensor) {
+        self.memory.give_back(Arc::new(tensor));
+    }
+}
 
 /// The power of two nearest to a positive number, in octaves: without a
 /// logarithm, whose last bit may differ between machines.
@@ -61,9 +72,9 @@ fn octave(value: f64) -> i32 {
 }
 
 impl Gradient {
-    /// Prepares a network. Errors are those of [`Network::new`].
+    /// Prepares a network. Errors are those of [`Network::new`](super::Network::new).
     pub fn new(network: &IntegerNetwork, level: Level) -> Result<Gradient> {
-        let mut reverser = Reverser { params: network.params.iter(), level };
+        let mut reverser = Reverser { params: network.params.iter() };
         let last = network.layers.iter().enumerate().rev().find_map(|(at, layer)| match *layer {
             Layer::Pointwise { outputs, .. } => Some((at, outputs)),
             Layer::Depthwise { channels } | Layer::Gate { channels } => Some((at, channels)),
@@ -73,113 +84,131 @@ impl Gradient {
         let outputs = outputs.ok_or_else(|| Error::Model("a network without weights".into()))?;
         let (nodes, exponents) = reverser.list(&network.layers, vec![0; outputs], None)?;
         match reverser.params.next() {
-            None => Ok(Gradient { nodes, exponent: exponents[0] }),
+            None => Ok(Gradient { nodes, exponent: exponents[0], kernel: kernel::required(level)? }),
             Some(_) => Err(Error::Model("more parameters than layers".into())),
         }
     }
 
-    /// What the network makes of `input`, equal to [`Network::run`] in every
-    /// bit, and what [`Gradient::backward`] needs.
-    pub fn forward(&self, input: &Tensor, quality: QualityIndex) -> (Tensor, Tape) {
-        let mut tape = Tape::default();
-        let output = forward(&self.nodes, input.clone(), quality, &mut tape);
-        (output, tape)
+    /// What the network makes of `input`, equal to [`Network::run`](super::Network::run) in every
+    /// bit. The tape then holds what [`Gradient::backward`] needs.
+    pub fn forward(&self, input: &Tensor, quality: QualityIndex, tape: &mut Tape) -> Tensor {
+        for held in tape.held.drain(..) {
+            tape.memory.give_back(held);
+        }
+        let mut x = tape.memory.tensor(input.size());
+        x.data.copy_from_slice(&input.data);
+        Arc::unwrap_or_clone(self.forward_through(&self.nodes, Arc::new(x), None, quality, tape))
     }
 
     /// The gradient with respect to the input, times `2^`[`Gradient::exponent`],
     /// for the gradient with respect to the output.
-    pub fn backward(&self, gradient: Tensor, tape: &Tape) -> Tensor {
-        backward(&self.nodes, gradient, &mut tape.0.iter().rev())
+    pub fn backward(&self, gradient: Tensor, tape: &mut Tape) -> Tensor {
+        let Tape { held, memory } = tape;
+        let gradient = Arc::new(gradient);
+        // Held here, so that the tape's memory does not grow.
+        let g = Arc::clone(&gradient);
+        Arc::unwrap_or_clone(self.backward_through(&self.nodes, g, None, &mut held.iter().rev(), memory))
     }
 
     /// See [`Gradient::backward`].
     pub fn exponent(&self) -> i32 {
         self.exponent
     }
-}
 
-fn forward(nodes: &[Node], mut x: Tensor, quality: QualityIndex, tape: &mut Tape) -> Tensor {
-    for node in nodes {
-        x = match node {
-            Node::Linear { forward, .. } => forward.run(&x, quality),
-            Node::Leaky => {
-                x.data.iter_mut().for_each(|v| *v = leaky_relu(*v));
-                tape.0.push(x.clone());
-                x
-            }
-            Node::Gate(gate, channels) => {
-                let mut y = Tensor::new(x.height, x.width, *channels);
-                let rows = x.data.chunks_exact(2 * channels);
-                for (y, x) in y.data.chunks_exact_mut(*channels).zip(rows) {
-                    let (a, b) = x.split_at(*channels);
-                    y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = gate.apply(*a, *b));
+    /// What nodes make of `x`, plus `add`.
+    fn forward_through(
+        &self,
+        nodes: &[Node],
+        mut x: Arc<Tensor>,
+        add: Option<&Tensor>,
+        quality: QualityIndex,
+        tape: &mut Tape,
+    ) -> Arc<Tensor> {
+        for (index, node) in nodes.iter().enumerate() {
+            let add = add.filter(|_| index + 1 == nodes.len());
+            x = match node {
+                Node::Linear { forward, .. } => {
+                    let y = whole::run(&*self.kernel, forward, quality, &x, add, &mut tape.memory);
+                    tape.memory.give_back(x);
+                    Arc::new(y)
                 }
-                tape.0.push(x);
-                y
-            }
-            Node::Residual(body) => {
-                let mut y = forward(body, x.clone(), quality, tape);
-                add(&mut y, &x);
-                y
-            }
-        };
-    }
-    x
-}
-
-fn backward<'t>(nodes: &[Node], mut g: Tensor, tape: &mut impl Iterator<Item = &'t Tensor>) -> Tensor {
-    for node in nodes.iter().rev() {
-        g = match node {
-            // Biases of zero: the quality makes no difference.
-            Node::Linear { backward, .. } => backward.run(&g, QualityIndex(0)),
-            Node::Leaky => {
-                let y = tape.next().expect("one entry for each leaky ReLU");
-                for (g, y) in g.data.iter_mut().zip(&y.data) {
-                    if *y < 0 {
-                        *g >>= LEAKY_SHIFT;
+                Node::Leaky => {
+                    whole::leaky(Arc::make_mut(&mut x));
+                    tape.held.push(Arc::clone(&x));
+                    added(x, add)
+                }
+                Node::Gate(gate, channels) => {
+                    let mut y = tape.memory.tensor([x.height, x.width, *channels]);
+                    let rows = x.data.chunks_exact(2 * channels);
+                    for (y, x) in y.data.chunks_exact_mut(*channels).zip(rows) {
+                        let (a, b) = x.split_at(*channels);
+                        y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = gate.apply(*a, *b));
                     }
+                    tape.held.push(x);
+                    added(Arc::new(y), add)
                 }
-                g
-            }
-            Node::Gate(gate, channels) => {
-                let x = tape.next().expect("one entry for each gate");
-                let mut dx = Tensor::new(g.height, g.width, 2 * channels);
-                let rows = x.data.chunks_exact(2 * channels).zip(g.data.chunks_exact(*channels));
-                for (dx, (x, g)) in dx.data.chunks_exact_mut(2 * channels).zip(rows) {
-                    gate_backward(*gate, x, g, dx);
+                Node::Residual(body) => {
+                    let y = self.forward_through(body, Arc::clone(&x), Some(&x), quality, tape);
+                    tape.memory.give_back(x);
+                    added(y, add)
                 }
-                dx
-            }
-            Node::Residual(body) => {
-                let mut inner = backward(body, g.clone(), tape);
-                add(&mut inner, &g);
-                inner
-            }
-        };
+            };
+        }
+        x
     }
-    g
+
+    /// What nodes make of the gradient of their output, plus `add`.
+    fn backward_through<'t>(
+        &self,
+        nodes: &[Node],
+        mut g: Arc<Tensor>,
+        add: Option<&Tensor>,
+        held: &mut impl Iterator<Item = &'t Arc<Tensor>>,
+        memory: &mut Memory,
+    ) -> Arc<Tensor> {
+        for (index, node) in nodes.iter().enumerate().rev() {
+            let add = add.filter(|_| index == 0);
+            g = match node {
+                Node::Linear { backward, .. } => {
+                    // Biases of zero: the quality makes no difference.
+                    let y = whole::run(&*self.kernel, backward, QualityIndex(0), &g, add, memory);
+                    memory.give_back(g);
+                    Arc::new(y)
+                }
+                Node::Leaky => {
+                    let y = held.next().expect("one entry for each leaky ReLU");
+                    self.kernel.leaky_backward(&mut Arc::make_mut(&mut g).data, &y.data);
+                    added(g, add)
+                }
+                Node::Gate(gate, channels) => {
+                    let x = held.next().expect("one entry for each gate");
+                    let mut dx = memory.tensor([g.height, g.width, 2 * channels]);
+                    self.kernel.gate_backward(*gate, *channels, &x.data, &g.data, &mut dx.data);
+                    memory.give_back(g);
+                    added(Arc::new(dx), add)
+                }
+                Node::Residual(body) => {
+                    let inner = self.backward_through(body, Arc::clone(&g), Some(&g), held, memory);
+                    memory.give_back(g);
+                    added(inner, add)
+                }
+            };
+        }
+        g
+    }
 }
 
-fn gate_backward(gate: Gate, x: &[i16], g: &[i16], dx: &mut [i16]) {
-    let (a, b) = x.split_at(g.len());
-    let (da, db) = dx.split_at_mut(g.len());
-    let half = 1 << (GATE_SHIFT - 1);
-    for i in 0..g.len() {
-        let g = i32::from(g[i]);
-        let clamped = b[i].clamp(-gate.limit, gate.limit);
-        da[i] = narrow(g * i32::from(clamped) + half, GATE_SHIFT);
-        db[i] = if clamped == b[i] { narrow(g * i32::from(a[i]) + half, GATE_SHIFT) } else { 0 };
+/// `y`, plus `add` where there is something to add.
+fn added(mut y: Arc<Tensor>, add: Option<&Tensor>) -> Arc<Tensor> {
+    if let Some(add) = add {
+        whole::sum(&mut Arc::make_mut(&mut y).data, &add.data);
     }
-}
-
-fn add(a: &mut Tensor, b: &Tensor) {
-    a.data.iter_mut().zip(&b.data).for_each(|(a, b)| *a = a.saturating_add(*b));
+    y
 }
 
 /// Builds the nodes of a list of layers, from the last one to the first.
 struct Reverser<'a> {
     params: std::slice::Iter<'a, SiteParams>,
-    level: Level,
 }
 
 impl Reverser<'_> {
@@ -208,7 +237,7 @@ impl Reverser<'_> {
                     } else {
                         exponents = exponents.repeat(4);
                     }
-                    self.linear(layer.clone(), None, opposite, None)?
+                    linear(layer.clone(), None, opposite, None)?
                 }
                 Layer::Gate { channels } => {
                     let Some(&SiteParams::Gate { limit, shift }) = self.params.next_back() else {
@@ -226,7 +255,7 @@ impl Reverser<'_> {
                     let given = input.filter(|_| index == 0);
                     let (opposite, reversed, to) = reverse(layer, params, &exponents, given)?;
                     exponents = to;
-                    self.linear(layer.clone(), Some(params.clone()), opposite, Some(reversed))?
+                    linear(layer.clone(), Some(params.clone()), opposite, Some(reversed))?
                 }
             };
             nodes.push(node);
@@ -234,20 +263,21 @@ impl Reverser<'_> {
         nodes.reverse();
         Ok((nodes, exponents))
     }
+}
 
-    fn linear(
-        &self,
-        layer: Layer,
-        params: Option<SiteParams>,
-        opposite: Layer,
-        reversed: Option<SiteParams>,
-    ) -> Result<Node> {
-        let network = |layer: Layer, params: Option<SiteParams>| {
-            let params = params.into_iter().collect();
-            Network::new(&IntegerNetwork { layers: vec![layer], params }, self.level)
-        };
-        Ok(Node::Linear { forward: network(layer, params)?, backward: network(opposite, reversed)? })
-    }
+/// The node of a layer and what goes the other way.
+fn linear(
+    layer: Layer,
+    params: Option<SiteParams>,
+    opposite: Layer,
+    reversed: Option<SiteParams>,
+) -> Result<Node> {
+    let step = |layer: Layer, params: Option<SiteParams>| -> Result<Step> {
+        let params = params.into_iter().collect();
+        let mut ops = plan(&IntegerNetwork { layers: vec![layer], params })?;
+        Ok(ops.remove(0).step)
+    };
+    Ok(Node::Linear { forward: step(layer, params)?, backward: step(opposite, reversed)? })
 }
 
 /// The layer that takes gradients of a layer's output to gradients of its input,

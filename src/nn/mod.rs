@@ -20,6 +20,7 @@ mod shuffle;
 mod stream;
 mod tensor;
 mod weights;
+mod whole;
 mod window;
 
 #[cfg(test)]

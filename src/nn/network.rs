@@ -33,9 +33,7 @@ impl Network {
     /// together are [`Error::Model`]; a level that this processor lacks is
     /// [`Error::Parameter`].
     pub fn new(network: &IntegerNetwork, level: Level) -> Result<Network> {
-        let kernel = kernel::of(level)
-            .ok_or_else(|| Error::Parameter(format!("this processor has no {}", level.name())))?;
-        Ok(Network { ops: plan(network)?, kernel })
+        Ok(Network { ops: plan(network)?, kernel: kernel::required(level)? })
     }
 
     /// Prepares a network that ends in means, then log2 scales of as many
@@ -212,32 +210,7 @@ impl Network {
     fn sizes(&self, input: [usize; 3]) -> Vec<[usize; 3]> {
         let mut sizes = vec![input];
         for op in &self.ops {
-            let [height, width, channels] = sizes[sizes.len() - 1];
-            let expect = |read: usize| assert_eq!(channels, read, "channels of {}", op.step.name());
-            sizes.push(match &op.step {
-                Step::Pointwise(layer) | Step::Alternating([layer, _]) => {
-                    expect(layer.inputs);
-                    [height, width, layer.outputs]
-                }
-                Step::Depthwise(layer) => {
-                    expect(layer.channels);
-                    [height, width, channels]
-                }
-                Step::Gate { channels, .. } => {
-                    expect(2 * channels);
-                    [height, width, *channels]
-                }
-                Step::LeakyRelu | Step::Copy => [height, width, channels],
-                Step::Unshuffle => {
-                    let even = height.is_multiple_of(2) && width.is_multiple_of(2);
-                    assert!(even, "a tensor of {height}x{width} positions cannot be halved");
-                    [height / 2, width / 2, 4 * channels]
-                }
-                Step::Shuffle => {
-                    assert!(channels.is_multiple_of(4), "{channels} channels");
-                    [2 * height, 2 * width, channels / 4]
-                }
-            });
+            sizes.push(op.step.output_size(sizes[sizes.len() - 1]));
         }
         sizes
     }

@@ -54,6 +54,36 @@ impl Step {
         }
     }
 
+    /// Rows, columns and channels of the output for an input of this size. Panics if the input
+    /// does not have the channels the step reads, or cannot be halved.
+    pub fn output_size(&self, [height, width, channels]: [usize; 3]) -> [usize; 3] {
+        let expect = |read: usize| assert_eq!(channels, read, "channels of {}", self.name());
+        match self {
+            Step::Pointwise(layer) | Step::Alternating([layer, _]) => {
+                expect(layer.inputs);
+                [height, width, layer.outputs]
+            }
+            Step::Depthwise(layer) => {
+                expect(layer.channels);
+                [height, width, channels]
+            }
+            Step::Gate { channels, .. } => {
+                expect(2 * channels);
+                [height, width, *channels]
+            }
+            Step::LeakyRelu | Step::Copy => [height, width, channels],
+            Step::Unshuffle => {
+                let even = height.is_multiple_of(2) && width.is_multiple_of(2);
+                assert!(even, "a tensor of {height}x{width} positions cannot be halved");
+                [height / 2, width / 2, 4 * channels]
+            }
+            Step::Shuffle => {
+                assert!(channels.is_multiple_of(4), "{channels} channels");
+                [2 * height, 2 * width, channels / 4]
+            }
+        }
+    }
+
     /// For messages.
     pub fn name(&self) -> &'static str {
         match self {

@@ -20,7 +20,7 @@ use crate::model::QualityIndex;
 
 /// Positions of a pointwise layer that go through all blocks of weights
 /// together: few enough that they stay in the first-level cache.
-const CHUNK: usize = 8 * TILE;
+pub const CHUNK: usize = 8 * TILE;
 
 /// A run of a network over one window of its output.
 pub struct Stream<'a> {
@@ -322,7 +322,7 @@ fn alternating(
 
 /// A pointwise layer on the positions that `output` has room for. Blocks of
 /// weights are the outer loop: one block fits the first-level cache.
-fn pointwise_chunk(
+pub fn pointwise_chunk(
     kernel: &dyn Kernel,
     layer: &Pointwise,
     offsets: &[Lanes<i32>],

@@ -329,14 +329,10 @@ fn a_tile_costs_what_the_search_thinks_it_does() {
 #[test]
 fn effort_buys_a_better_picture_for_the_bits() {
     let picture = image::open("testdata/images/parrot-256x256.png").unwrap();
-    // The better a model's encoder, the less is left to find: what one of 3 blocks and
-    // one of 6 leave at quality 50 and above, and whether eight passes may lose a little
-    // where hyper-latents and headers count. Eight passes may also find nothing.
-    let models = [("5960d9af", 0.995, 1.0), ("2e4cf53e", 0.998, 1.001)];
-    for (quality, (id, promised, slack)) in
-        [10.0, 50.0, 90.0].into_iter().flat_map(|q| models.map(|m| (q, m)))
+    for (name, quality) in
+        ["default", "fast"].into_iter().flat_map(|name| [10.0, 50.0, 90.0].map(|q| (name, q)))
     {
-        let embedded = &registry::MODELS[registry::by_name(id).unwrap()];
+        let embedded = &registry::MODELS[registry::by_name(name).unwrap()];
         let model = PreparedModel::new(Model::read(embedded.bytes).unwrap(), embedded.id);
         let objective = |effort: u8| {
             let options = EncodeOptions { quality, effort, model: Some(model.clone()), ..Default::default() };
@@ -348,12 +344,7 @@ fn effort_buys_a_better_picture_for_the_bits() {
             8.0 * bytes.len() as f64 + lambda * squares / 3.0
         };
         let [none, some, more] = [0, 2, 5].map(objective);
-        // At the lowest rates there may be no symbol worth a move.
-        let promised = if quality < 50.0 { 1.0 } else { promised };
-        assert!(
-            some <= slack * none && more <= some && more <= promised * none,
-            "{id} {quality}: {none}, {some}, {more}"
-        );
+        assert!(some <= 0.985 * none && more <= 0.99 * some, "{name} {quality}: {none}, {some}, {more}");
     }
 }
 

@@ -48,6 +48,16 @@ impl Kernel for Avx2 {
         unsafe { depthwise_row(layer, rows, before, 0, output) }
     }
 
+    fn leaky_backward(&self, gradient: &mut [i16], y: &[i16]) {
+        // SAFETY: `self` proves the features.
+        unsafe { leaky_backward(gradient, y) }
+    }
+
+    fn gate_backward(&self, gate: Gate, channels: usize, x: &[i16], gradient: &[i16], out: &mut [i16]) {
+        // SAFETY: `self` proves the features.
+        unsafe { gate_backward(gate, channels, x, gradient, out) }
+    }
+
     fn weigh(&self, pairs: &[Pair<'_>], weights: &[[i16; 3]], sums: &mut [Vec<i32>; 3]) {
         assert_weighed(pairs, weights, sums);
         // SAFETY: `self` proves the feature, `assert_weighed` the lengths.
@@ -418,4 +428,16 @@ pub fn depthwise_row(layer: &Depthwise, rows: [&[i16]; 3], before: usize, start:
     if whole < channels {
         scalar::depthwise_row(layer, rows, before, whole, output);
     }
+}
+
+/// The scalar loop, for the compiler to vectorise.
+#[target_feature(enable = "avx2")]
+fn leaky_backward(gradient: &mut [i16], y: &[i16]) {
+    scalar::leaky_backward(gradient, y);
+}
+
+/// The scalar loop, for the compiler to vectorise.
+#[target_feature(enable = "avx2")]
+fn gate_backward(gate: Gate, channels: usize, x: &[i16], gradient: &[i16], out: &mut [i16]) {
+    scalar::gate_backward(gate, channels, x, gradient, out);
 }

@@ -69,6 +69,16 @@ impl Kernel for Avx512 {
         unsafe { depthwise_row(layer, rows, before, output) }
     }
 
+    fn leaky_backward(&self, gradient: &mut [i16], y: &[i16]) {
+        // SAFETY: `self` proves the features.
+        unsafe { leaky_backward(gradient, y) }
+    }
+
+    fn gate_backward(&self, gate: Gate, channels: usize, x: &[i16], gradient: &[i16], out: &mut [i16]) {
+        // SAFETY: `self` proves the features.
+        unsafe { gate_backward(gate, channels, x, gradient, out) }
+    }
+
     fn weigh(&self, pairs: &[Pair<'_>], weights: &[[i16; 3]], sums: &mut [Vec<i32>; 3]) {
         assert_weighed(pairs, weights, sums);
         // SAFETY: `self` proves the features, `assert_weighed` the lengths.
@@ -420,4 +430,16 @@ fn depthwise_row(layer: &Depthwise, rows: [&[i16]; 3], before: usize, output: &m
     if whole < channels {
         avx2::depthwise_row(layer, rows, before, whole, output);
     }
+}
+
+/// The scalar loop, for the compiler to vectorise.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn leaky_backward(gradient: &mut [i16], y: &[i16]) {
+    scalar::leaky_backward(gradient, y);
+}
+
+/// The scalar loop, for the compiler to vectorise.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn gate_backward(gate: Gate, channels: usize, x: &[i16], gradient: &[i16], out: &mut [i16]) {
+    scalar::gate_backward(gate, channels, x, gradient, out);
 }

@@ -15,7 +15,9 @@ mod scalar;
 mod simd128;
 
 use super::level::Level;
+use super::requant::Gate;
 use super::weights::{Activation, Depthwise, LANES, Lanes, WeightPair};
+use crate::{Error, Result};
 
 /// Most positions that [`Kernel::accumulate`] takes at once.
 pub const TILE: usize = 12;
@@ -74,6 +76,17 @@ pub trait Kernel: Send + Sync + std::fmt::Debug {
     /// outside them is zero.
     fn depthwise_row(&self, layer: &Depthwise, rows: [&[i16]; 3], before: usize, output: &mut [i16]);
 
+    /// Of gradients those that pass a leaky ReLU, which wrote `y`.
+    fn leaky_backward(&self, gradient: &mut [i16], y: &[i16]) {
+        scalar::leaky_backward(gradient, y);
+    }
+
+    /// The gradients of what a gate of `channels` has read, `x`, by those of what it wrote, see
+    /// [`scalar::gate_backward`].
+    fn gate_backward(&self, gate: Gate, channels: usize, x: &[i16], gradient: &[i16], out: &mut [i16]) {
+        scalar::gate_backward(gate, channels, x, gradient, out);
+    }
+
     /// Adds to each of three rows of sums what pairs of rows of values weigh in it. Two values of a
     /// pair add up to 16 bits, sums wrap; rows are whole numbers of [`LANES`].
     fn weigh(&self, pairs: &[Pair<'_>], weights: &[[i16; 3]], sums: &mut [Vec<i32>; 3]) {
@@ -91,6 +104,8 @@ pub trait Kernel: Send + Sync + std::fmt::Debug {
         scalar::sums_of_products(row, others, sums);
     }
 }
+
+pub use scalar::GATE_SHIFT;
 
 /// Sums that `sums_of_products` has side by side.
 pub const SUM_LANES: usize = 8;
@@ -124,6 +139,11 @@ pub fn of(level: Level) -> Option<Box<dyn Kernel>> {
         Level::Simd128 => Some(Box::new(simd128::Simd128)),
         _ => None,
     }
+}
+
+/// The kernel of a level; one that this processor lacks is [`Error::Parameter`].
+pub fn required(level: Level) -> Result<Box<dyn Kernel>> {
+    of(level).ok_or_else(|| Error::Parameter(format!("this processor has no {}", level.name())))
 }
 
 /// What [`Kernel::weigh`] may rely on.

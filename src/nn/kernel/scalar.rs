@@ -7,7 +7,8 @@ use super::{
     Accumulators, Differences, Epilogue, Kernel, Pair, SUM_LANES, assert_differences, assert_tile,
     assert_weighed,
 };
-use crate::nn::requant::{leaky_relu, narrow};
+use crate::model::layer::LEAKY_SHIFT;
+use crate::nn::requant::{Gate, leaky_relu, narrow};
 use crate::nn::weights::{Activation, Depthwise, LANES, Lanes, WeightPair};
 
 /// Needs nothing from the processor.
@@ -102,6 +103,34 @@ fn store_row(output: &mut [i16], add: Option<&[i16]>, value: impl Fn(usize) -> i
             for (lane, (y, x)) in output.iter_mut().zip(add).enumerate() {
                 *y = x.saturating_add(value(lane));
             }
+        }
+    }
+}
+
+/// A gradient's factor in a gate is divided by this power of two.
+pub const GATE_SHIFT: u32 = 12;
+
+/// See [`Kernel::leaky_backward`].
+#[inline(always)]
+pub fn leaky_backward(gradient: &mut [i16], y: &[i16]) {
+    for (g, y) in gradient.iter_mut().zip(y) {
+        *g = if *y < 0 { *g >> LEAKY_SHIFT } else { *g };
+    }
+}
+
+/// See [`Kernel::gate_backward`]: each factor's is the other one times the product's, divided by
+/// `2^`[`GATE_SHIFT`], and that of a factor beyond the limit 0.
+#[inline(always)]
+pub fn gate_backward(gate: Gate, channels: usize, x: &[i16], gradient: &[i16], out: &mut [i16]) {
+    let half = 1 << (GATE_SHIFT - 1);
+    let rows = x.chunks_exact(2 * channels).zip(gradient.chunks_exact(channels));
+    for (out, (x, g)) in out.chunks_exact_mut(2 * channels).zip(rows) {
+        let ((a, b), (da, db)) = (x.split_at(channels), out.split_at_mut(channels));
+        for (((&a, &b), &g), (da, db)) in a.iter().zip(b).zip(g).zip(da.iter_mut().zip(db)) {
+            let clamped = b.max(-gate.limit).min(gate.limit);
+            *da = narrow(i32::from(g) * i32::from(clamped) + half, GATE_SHIFT);
+            let by = narrow(i32::from(g) * i32::from(a) + half, GATE_SHIFT);
+            *db = if clamped == b { by } else { 0 };
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The integer gradient against differences of real-valued layers.
 
-use super::super::gradient::Gradient;
+use super::super::gradient::{Gradient, Tape};
 use super::*;
 use crate::model::layer::{GATE_LIMIT, LEAKY_SHIFT};
 
@@ -127,7 +127,12 @@ fn forward_equals_the_network_in_every_bit() {
         for level in Level::available() {
             let expected = Network::new(&network, level).unwrap().run(&input, QualityIndex(77));
             let gradient = Gradient::new(&network, level).unwrap();
-            assert!(gradient.forward(&input, QualityIndex(77)).0 == expected, "{values:?} {level:?}");
+            let mut tape = Tape::default();
+            // The second time in the memory of the first.
+            for _ in 0..2 {
+                let got = gradient.forward(&input, QualityIndex(77), &mut tape);
+                assert!(got == expected, "{values:?} {level:?}");
+            }
         }
     }
 }
@@ -148,13 +153,21 @@ fn compare_with_differences(layers: &[Layer]) {
         (0..count).map(|_| (random.next() % (2 * most + 1)) as i16 - most as i16).collect()
     };
     let input = Tensor { height: h, width: w, channels: 24, data: draw(h * w * 24, 8000) };
-    let (output, tape) = gradient.forward(&input, QualityIndex(0));
+    let mut tape = Tape::default();
+    let output = gradient.forward(&input, QualityIndex(0), &mut tape);
     let direction = Tensor { data: draw(output.data.len(), 3000), ..output };
     let real = |data: Vec<f64>| {
         let out = Real { params: network.params.iter() }.run(&network.layers, &(h, w, 24, data)).3;
         out.iter().zip(&direction.data).map(|(y, d)| y * f64::from(*d)).sum::<f64>()
     };
-    let back = gradient.backward(direction.clone(), &tape);
+    let back = gradient.backward(direction.clone(), &mut tape);
+    assert!(gradient.backward(direction.clone(), &mut tape) == back, "another time");
+    for level in Level::available() {
+        let gradient = Gradient::new(&network, level).unwrap();
+        let mut tape = Tape::default();
+        gradient.forward(&input, QualityIndex(0), &mut tape);
+        assert!(gradient.backward(direction.clone(), &mut tape) == back, "{level:?}");
+    }
     let scale = (-f64::from(gradient.exponent())).exp2();
     let (mut error, mut size) = (0.0, 0.0);
     for i in (0..input.data.len()).step_by(7) {
