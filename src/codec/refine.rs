@@ -43,7 +43,7 @@ pub(super) const MAX_EFFORT: u8 = PASSES.len() as u8 - 1;
 const HALO: usize = 4;
 /// The part of the way to where the error would be least that a latent goes in the first
 /// pass.
-const RATE: f32 = 0.4;
+const RATE: f32 = 0.45;
 /// That part falls evenly, to 0 so many passes after the last.
 const SPARED: usize = 3;
 /// A filter is fitted to at most twice so many pixels of a tile.
@@ -56,9 +56,9 @@ const FITS: usize = 5;
 const MIN_PASSES_OF_A_FIT: usize = 4;
 /// The least bits that an error of one half step of a latent, squared, is held to be worth:
 /// a curvature says nothing about what latents do together.
-const MIN_WEIGHT: f32 = 3.7;
+const MIN_WEIGHT: f32 = 4.4;
 /// The same for a step of a hyper-latent.
-const MIN_HYPER_WEIGHT: f32 = 5.0;
+const MIN_HYPER_WEIGHT: f32 = 8.0;
 /// The magnitude of the probe that measures curvature.
 const PROBE: i16 = 1 << 12;
 

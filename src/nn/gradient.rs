@@ -39,7 +39,7 @@ pub struct Gradient {
 #[derive(Debug)]
 enum Node {
     /// Any linear layer: pointwise, depthwise, or a shuffle.
-    Linear { forward: Step, backward: Step },
+    Linear { forward: Box<Step>, backward: Box<Step> },
     /// A leaky ReLU.
     Leaky,
     /// A product gate and the channels it writes.
@@ -272,10 +272,10 @@ fn linear(
     opposite: Layer,
     reversed: Option<SiteParams>,
 ) -> Result<Node> {
-    let step = |layer: Layer, params: Option<SiteParams>| -> Result<Step> {
+    let step = |layer: Layer, params: Option<SiteParams>| -> Result<Box<Step>> {
         let params = params.into_iter().collect();
         let mut ops = plan(&IntegerNetwork { layers: vec![layer], params })?;
-        Ok(ops.remove(0).step)
+        Ok(Box::new(ops.remove(0).step))
     };
     Ok(Node::Linear { forward: step(layer, params)?, backward: step(opposite, reversed)? })
 }

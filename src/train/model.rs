@@ -29,6 +29,9 @@ pub const PIXEL_SCALE: f32 = 64.0;
 /// close to how it grows, so that no rate dominates a batch.
 pub const LAMBDA_WEIGHT: f64 = 0.4;
 
+/// What is added to objectives before their logarithm, a tenth of a usual one.
+const USUAL_FLOOR: f64 = 0.5;
+
 /// Names of the variables beside the networks.
 pub const Y_STEP: &str = "y_step_log2";
 /// log2 of the hyper-latents' quantisation steps, `ANCHORS x N`.
@@ -93,8 +96,11 @@ pub fn position((anchor, f): Anchored) -> f64 {
 
 /// What a forward pass yields.
 pub struct Outcome {
-    /// The objective, a scalar: mean over crops of `(R + lambda D) / lambda^LAMBDA_WEIGHT`.
+    /// The mean over crops of the objectives, or with coded latents of their logarithms, as a
+    /// mean BD-rate counts pictures: a scalar.
     pub loss: Tensor,
+    /// The objective `(R + lambda D) / lambda^LAMBDA_WEIGHT` of each crop.
+    pub objectives: Tensor,
     /// Bits per pixel of each crop, latents and hyper-latents.
     pub bpp: Tensor,
     /// Of which hyper-latents.
@@ -181,8 +187,13 @@ impl CodecModel {
         };
         let rate = (&bpp * vector(&|lambda| lambda.powf(-LAMBDA_WEIGHT))?)?;
         let distortion = (&mse * vector(&|lambda| lambda.powf(1.0 - LAMBDA_WEIGHT))?)?;
-        let loss = (rate + distortion)?.mean(0)?;
-        Ok(Outcome { loss, bpp: bpp.detach(), hyper_bpp: hyper_bpp.detach(), mse: mse.detach() })
+        let objectives = (rate + distortion)?;
+        let loss = match self.coder {
+            Some(_) => (&objectives + USUAL_FLOOR)?.log()?.mean(0)?,
+            None => objectives.mean(0)?,
+        };
+        let [bpp, hyper_bpp, mse, objectives] = [bpp, hyper_bpp, mse, objectives].map(|t| t.detach());
+        Ok(Outcome { loss, objectives, bpp, hyper_bpp, mse })
     }
 
     /// The mean squared error of each crop, on the 0..255 scale, when it is decoded from

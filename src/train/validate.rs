@@ -69,8 +69,8 @@ pub fn run(model: &CodecModel, pictures: &[(Geometry, Vec<f32>)]) -> Result<Vec<
                     };
                     let mse = first(&outcome.mse)?;
                     let psnr = decibel(mse);
-                    let loss = f64::from(outcome.loss.to_scalar::<f32>()?);
-                    Ok([first(&outcome.bpp)?, first(&outcome.hyper_bpp)?, psnr, loss, loss.ln()])
+                    let objective = first(&outcome.objectives)?;
+                    Ok([first(&outcome.bpp)?, first(&outcome.hyper_bpp)?, psnr, objective, objective.ln()])
                 })
                 .collect::<Result<Vec<[f64; 5]>>>()?;
             let mean = |i: usize| sums.iter().map(|s| s[i]).sum::<f64>() / sums.len() as f64;
