@@ -351,8 +351,9 @@ fn effort_buys_a_better_picture_for_the_bits() {
 #[test]
 fn refined_tiles_and_ragged_edges_survive() {
     let model = PreparedModel::new(tiny(), ID);
+    // Five tiles are more than are searched at once.
     for (width, height, effort) in
-        [(1, 1, 1), (1, 1, 2), (33, 17, 1), (33, 17, 2), (1030, 70, 1), (1030, 70, 2)]
+        [(1, 1, 1), (1, 1, 2), (33, 17, 1), (33, 17, 2), (1030, 70, 1), (1030, 70, 2), (4100, 20, 2)]
     {
         let (mut encoding, decoding) = options(&model, 60.0);
         encoding.effort = effort;
