@@ -75,7 +75,7 @@ fn each_quality_has_the_networks_of_its_range() {
     let ranged = synthetic::ranged(synthetic::TINY);
     let prepared = PreparedModel::new(ranged.clone(), ID);
     let picture = picture(70, 50);
-    for (quality, effort) in [(30.0, 0), (50.0, 0), (90.0, 0), (90.0, 1)] {
+    for (quality, effort) in [(30.0, 0), (50.0, 0), (90.0, 0), (90.0, 2)] {
         let index = ranged.quality_index(quality).unwrap();
         let networks = ranged.networks.each_ref().map(|ranges| ByQuality::one(ranges.at(index).clone()));
         let alone = PreparedModel::new(Model { networks, ..ranged.clone() }, ID);
