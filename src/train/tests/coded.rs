@@ -154,7 +154,7 @@ fn a_codec_gets_better_on_its_coded_latents() {
         8.0 * file.len() as f64 + lambda * squares(&picture, &decoded) / 3.0
     };
     let [old, new] = [objective(&old), objective(&new)];
-    assert!(new < 0.97 * old, "{old} became {new}");
+    assert!(new < 0.985 * old, "{old} became {new}");
 
     // A model with one quantiser has no such files.
     let scalar = MODELS[by_name("c697399f").unwrap()].bytes;
