@@ -74,6 +74,8 @@ enum Command {
     Export(aecodec::train::ExportArgs),
     #[cfg(feature = "train")]
     Requantise(aecodec::train::RequantiseArgs),
+    #[cfg(feature = "train")]
+    FitFilters(aecodec::train::FitFiltersArgs),
 }
 
 /// Remove noise from pictures with a neural network, on any processor.
@@ -159,6 +161,8 @@ impl Command {
             Command::Export(args) => train::export(&args),
             #[cfg(feature = "train")]
             Command::Requantise(args) => aecodec::train::requantise::requantise(&args),
+            #[cfg(feature = "train")]
+            Command::FitFilters(args) => aecodec::train::class_fit::fit_filters(&args),
         }
     }
 }

@@ -3,20 +3,20 @@
 //! networks can do, whose last layer is linear in blocks of 8x8 pixels.
 //!
 //! Each colour is corrected by its own pairs of opposite neighbours, whose differences from the
-//! pixel are clipped twice, at a limit and at four times that. The weights are those of all
-//! three colours. Clipping in adaptive loop filters: Taquet et al. 2019, adopted in ITU-T H.266.
+//! pixel are clipped twice, at a narrow and at a wide limit. The weights are those of all
+//! three colours, and of every block, to whose direction a model may turn them (`super::classes`). Clipping in adaptive loop filters: Taquet et al. 2019, adopted in ITU-T H.266.
 
 use std::ops::Range;
 
-use super::filter::{PAIRS, REACH, around};
+use super::filter::{REACH, around};
 use super::lines::Line;
 use super::reading::Reading;
 use crate::entropy::{Costs, LatentWriter};
 use crate::error::{Error, Result};
-use crate::nn::{Differences, Network};
+use crate::model::class_filters::CLASS_TAPS;
 
 /// Weights of a clipped part.
-pub(super) const CLIPPED_TAPS: usize = 2 * PAIRS.len();
+pub(super) const CLIPPED_TAPS: usize = CLASS_TAPS;
 /// log2 of the narrower limit, in units of the synthesis output.
 pub(super) const LIMITS: Range<u32> = 2..12;
 /// Fraction bits of the weights.
@@ -30,8 +30,8 @@ const WEIGHT_BIN: u8 = 43;
 /// See [`self`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Clipped {
-    /// log2 of the narrower limit.
-    pub limit: u32,
+    /// log2 of the narrower limit, where the model has no limits of its own.
+    pub limit: Option<u32>,
     /// Of each pair within the narrower and within the wider limit.
     pub weights: [i16; CLIPPED_TAPS],
 }
@@ -43,7 +43,8 @@ fn within([a, b, middle]: [i16; 3], [narrow, wide]: [i16; 2]) -> [i16; 2] {
     [narrow, wide].map(|limit| a.max(-limit).min(limit).wrapping_add(b.max(-limit).min(limit)))
 }
 
-fn limits(limit: u32) -> [i16; 2] {
+/// Both limits, by log2 of the narrower one.
+pub(super) fn limits(limit: u32) -> [i16; 2] {
     [1 << limit, 4 << limit]
 }
 
@@ -52,12 +53,11 @@ pub(super) fn see(
     lines: &[&Line; 2 * REACH + 1],
     colour: usize,
     pair: usize,
-    limit: u32,
+    limits: [i16; 2],
     at: Range<usize>,
 ) -> impl Iterator<Item = [i16; 2]> {
     let [a, b] = around(lines, colour, pair);
     let middle = lines[REACH].pixels(colour);
-    let limits = limits(limit);
     a[at.clone()]
         .iter()
         .zip(&b[at.clone()])
@@ -71,28 +71,28 @@ impl Clipped {
         costs.bits(WEIGHT_BIN, weight)
     }
 
-    /// The symbol of the limit.
-    fn limit_symbol(&self) -> i16 {
-        self.limit as i16 - LIMITS.start as i16
+    /// The symbol of the limit, if it is coded.
+    fn limit_symbol(&self) -> Option<i16> {
+        self.limit.map(|limit| limit as i16 - LIMITS.start as i16)
     }
 
     /// Bits of the limit and of all weights.
     pub fn bits(&self, costs: &Costs) -> f64 {
         let weights = self.weights.iter().map(|&weight| f64::from(Clipped::cost(costs, weight)));
-        f64::from(costs.bits(LIMIT_BIN, self.limit_symbol())) + weights.sum::<f64>()
+        let limit = self.limit_symbol().map_or(0.0, |symbol| costs.bits(LIMIT_BIN, symbol));
+        f64::from(limit) + weights.sum::<f64>()
     }
 
     pub fn write(&self, writer: &mut LatentWriter<'_>) {
-        writer.write(0, LIMIT_BIN, self.limit_symbol());
+        if let Some(symbol) = self.limit_symbol() {
+            writer.write(0, LIMIT_BIN, symbol);
+        }
         self.weights.iter().for_each(|&weight| writer.write(0, WEIGHT_BIN, weight));
     }
 
-    pub fn read(reading: &mut Reading<'_>) -> Result<Clipped> {
-        let limit = i32::from(reading.symbol(LIMIT_BIN)) + LIMITS.start as i32;
-        let limit = u32::try_from(limit)
-            .ok()
-            .filter(|limit| LIMITS.contains(limit))
-            .ok_or_else(|| Error::Format(format!("a filter with the limit 2^{limit}")))?;
+    /// Of a model that has limits of its own, or not.
+    pub fn read(has_limits: bool, reading: &mut Reading<'_>) -> Result<Clipped> {
+        let limit = if has_limits { None } else { Some(Clipped::read_limit(reading)?) };
         let mut weights = [0; CLIPPED_TAPS];
         for weight in &mut weights {
             *weight = reading.symbol(WEIGHT_BIN);
@@ -103,25 +103,11 @@ impl Clipped {
         Ok(Clipped { limit, weights })
     }
 
-    /// What is added to the values of a colour from `first` on.
-    pub fn correct(
-        &self,
-        network: &Network,
-        lines: &[&Line; 2 * REACH + 1],
-        colour: usize,
-        first: usize,
-        sums: &mut [i32],
-    ) {
-        let pairs: [_; PAIRS.len()] =
-            std::array::from_fn(|pair| around(lines, colour, pair).map(|row| &row[first..]));
-        let differences = Differences {
-            middle: &lines[REACH].pixels(colour)[first..][..sums.len()],
-            pairs: &pairs,
-            limits: limits(self.limit),
-            weights: self.weights.as_chunks().0,
-        };
-        sums.fill(1 << (FRACTION_BITS - 1));
-        network.differences(&differences, sums);
-        sums.iter_mut().for_each(|sum| *sum >>= FRACTION_BITS);
+    fn read_limit(reading: &mut Reading<'_>) -> Result<u32> {
+        let limit = i32::from(reading.symbol(LIMIT_BIN)) + LIMITS.start as i32;
+        u32::try_from(limit)
+            .ok()
+            .filter(|limit| LIMITS.contains(limit))
+            .ok_or_else(|| Error::Format(format!("a filter with the limit 2^{limit}")))
     }
 }

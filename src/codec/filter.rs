@@ -10,16 +10,16 @@
 use std::ops::Range;
 
 use super::clipped::Clipped;
-use super::lines::{Filtering, Line};
+use super::lines::Line;
 use super::reading::Reading;
 use crate::entropy::{Costs, LatentWriter};
 use crate::error::{Error, Result};
-use crate::model::arch::{PIXEL_BLOCK, PIXEL_CHANNELS};
-use crate::nn::{LANES, Network, Pair, Tensor};
+use crate::model::class_filters;
+use crate::nn::{Network, Pair};
 
 /// Rows down and columns to the right of half the pixels around one; the other half
 /// lies opposite, and the two of a pair weigh the same.
-pub(super) const PAIRS: [(usize, isize); 10] =
+pub(super) const PAIRS: [(usize, isize); class_filters::PAIRS] =
     [(0, 1), (0, 2), (1, -2), (1, -1), (1, 0), (1, 1), (1, 2), (2, -1), (2, 0), (2, 1)];
 /// Pixels that a filter reaches to each side.
 pub(super) const REACH: usize = 2;
@@ -117,7 +117,7 @@ impl Linear {
 
     /// Adds to sums what corrects the pixels from `first` on of the line in the middle of five, in
     /// units of its weights.
-    fn correct(
+    pub fn correct(
         &self,
         network: &Network,
         lines: &[&Line; 2 * REACH + 1],
@@ -196,8 +196,8 @@ impl Filter {
         }
     }
 
-    /// Decodes what [`Self::write`] coded.
-    pub fn read(reading: &mut Reading<'_>) -> Result<Option<Filter>> {
+    /// Decodes what [`Self::write`] coded, for a model that has limits of its own or not.
+    pub fn read(has_limits: bool, reading: &mut Reading<'_>) -> Result<Option<Filter>> {
         let symbol = reading.symbol(PARTS_BIN);
         let parts = match u32::try_from(symbol) {
             Ok(0) => return Ok(None),
@@ -206,7 +206,7 @@ impl Filter {
         };
         let shift = (parts < 2 * CHOICES).then_some(SHIFTS.start + parts % CHOICES);
         let linear = shift.map(|shift| Linear::read(shift, reading)).transpose()?;
-        let clipped = (parts >= CHOICES).then(|| Clipped::read(reading)).transpose()?;
+        let clipped = (parts >= CHOICES).then(|| Clipped::read(has_limits, reading)).transpose()?;
         Ok(Some(Filter { linear, clipped }))
     }
 
@@ -215,66 +215,5 @@ impl Filter {
         f64::from(costs.bits(PARTS_BIN, self.parts()))
             + self.linear.as_ref().map_or(0.0, |linear| linear.bits(costs))
             + self.clipped.as_ref().map_or(0.0, |clipped| clipped.bits(costs))
-    }
-
-    /// Corrects all of a synthesis output.
-    pub fn correct(&self, network: &Network, output: &mut Tensor) {
-        let width = output.width * PIXEL_BLOCK;
-        let mut corrected = vec![0; output.data.len()];
-        let mut pixels = vec![0; 3 * width];
-        Filtering::each_line(output, |y, line| {
-            line.through(network, Some(self), 0..width, &mut pixels);
-            let row = &mut corrected[y / PIXEL_BLOCK * output.width * PIXEL_CHANNELS..];
-            let blocks = row.as_chunks_mut::<PIXEL_CHANNELS>().0.iter_mut();
-            for (block, pixels) in blocks.zip(pixels.chunks_exact(3 * PIXEL_BLOCK)) {
-                block[y % PIXEL_BLOCK * 3 * PIXEL_BLOCK..][..3 * PIXEL_BLOCK].copy_from_slice(pixels);
-            }
-        });
-        output.data = corrected;
-    }
-
-    /// Corrects pixels `at` of the line in the middle of five: red, green and blue of each.
-    pub fn apply(
-        &self,
-        network: &Network,
-        lines: &[&Line; 2 * REACH + 1],
-        at: Range<usize>,
-        sums: &mut Sums,
-        out: &mut [i16],
-    ) {
-        let first = at.start / LANES * LANES;
-        sums.start((at.end - first).next_multiple_of(LANES));
-        if let Some(linear) = &self.linear {
-            linear.correct(network, lines, first, &mut sums.colours);
-        }
-        for (colour, corrections) in sums.colours.iter_mut().enumerate() {
-            if let Some(clipped) = &self.clipped {
-                clipped.correct(network, lines, colour, first, &mut sums.clipped);
-                corrections.iter_mut().zip(&sums.clipped).for_each(|(sum, more)| *sum += more);
-            }
-            let corrections = &corrections[at.start - first..];
-            let values = &lines[REACH].pixels(colour)[at.clone()];
-            for ((pixel, sum), &v) in out.as_chunks_mut::<3>().0.iter_mut().zip(corrections).zip(values) {
-                pixel[colour] = (i32::from(v) + sum).clamp(i16::MIN.into(), i16::MAX.into()) as i16;
-            }
-        }
-    }
-}
-
-/// Room for the corrections of a line.
-#[derive(Debug, Default)]
-pub(super) struct Sums {
-    colours: [Vec<i32>; 3],
-    clipped: Vec<i32>,
-}
-
-impl Sums {
-    /// Zeros.
-    fn start(&mut self, width: usize) {
-        for sums in &mut self.colours {
-            sums.clear();
-            sums.resize(width, 0);
-        }
-        self.clipped.resize(width, 0);
     }
 }

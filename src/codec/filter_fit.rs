@@ -5,10 +5,11 @@
 
 use std::ops::Range;
 
-use super::clipped::{CLIPPED_TAPS, Clipped, FRACTION_BITS, LIMITS, MAX_CLIPPED_WEIGHT};
+use super::clipped::{CLIPPED_TAPS, Clipped, FRACTION_BITS, LIMITS, MAX_CLIPPED_WEIGHT, limits};
 use super::filter::{Filter, Linear, MAX_WEIGHT, SHIFTS, TAPS};
 use super::lines::Ready;
 use crate::entropy::Costs;
+use crate::model::class_filters::{self, QualityFilters};
 use crate::nn::{Network, SUM_LANES};
 
 /// Passes over the weights, one at a time, towards the least squares.
@@ -21,8 +22,10 @@ const WEIGHTS: usize = LINEAR + CLIPPED_TAPS;
 
 /// What the taps have in common with each other and with the errors.
 pub(super) struct Fit {
-    /// log2 of the narrower limit of the clipped part.
-    limit: u32,
+    /// log2 of the narrower limit of the clipped part, where the model has no limits.
+    limit: Option<u32>,
+    /// Of the clipped part.
+    limits: [i16; 2],
     /// Sums of the products of two linear taps.
     linear: Vec<[f64; TAPS]>,
     /// Of the products of a clipped tap and a linear one, for each colour.
@@ -48,13 +51,18 @@ struct Problem {
 }
 
 impl Fit {
-    /// Of errors whose mean square is about `square`.
-    pub fn new(square: u64) -> Fit {
+    /// Beside the model's filters, of errors whose mean square is about `square`.
+    pub fn new(filters: Option<&QualityFilters>, square: u64) -> Fit {
         // Half their root for the narrower limit, twice it for the wider one.
-        let limit = (square / 2).max(1).ilog2() / 2;
+        let limit = ((square / 2).max(1).ilog2() / 2).clamp(LIMITS.start, LIMITS.end - 1);
+        let (limit, limits) = match filters {
+            Some(filters) => (None, class_filters::limits(filters.unit)),
+            None => (Some(limit), limits(limit)),
+        };
         let rows = |count: usize| vec![Vec::new(); count];
         Fit {
-            limit: limit.clamp(LIMITS.start, LIMITS.end - 1),
+            limit,
+            limits,
             linear: vec![[0.0; TAPS]; TAPS],
             mixed: [[[0.0; TAPS]; CLIPPED_TAPS]; 3],
             clipped: [[0.0; CLIPPED_TAPS]; CLIPPED_TAPS],
@@ -82,7 +90,7 @@ impl Fit {
         for (colour, errors) in errors.iter().enumerate() {
             floats(wanted, errors.iter().copied());
             for (pair, rows) in clipped.chunks_exact_mut(2).enumerate() {
-                let seen = segments.iter().flat_map(|at| line.clipped(colour, pair, self.limit, at.clone()));
+                let seen = segments.iter().flat_map(|at| line.clipped(colour, pair, self.limits, at.clone()));
                 let (narrow, wide): (Vec<i16>, Vec<i16>) = seen.map(<(i16, i16)>::from).unzip();
                 floats(&mut rows[0], narrow.into_iter());
                 floats(&mut rows[1], wide.into_iter());

@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! encode  pixels -> g_a -> y | per tile: refine, filter_fit, latents::write | container -> bytes
-//! decode  bytes -> container | per tile: reading::read | y_hat -> g_s -> filter -> pixels
+//! decode  bytes -> container | per tile: reading::read | y_hat -> g_s -> correction -> pixels
 //! ```
 //!
 //! Both directions walk a tile's latents with the same code, see `latents`.
 
 mod alpha;
+mod classes;
 mod clipped;
+mod correction;
 mod decode;
 mod encode;
 mod filter;

@@ -28,7 +28,8 @@ pub(super) fn read(
     filtered: bool,
 ) -> Result<ReadTile> {
     let mut reading = Reading::new(model, quantiser, streams)?;
-    let filter = if filtered { Filter::read(&mut reading)? } else { None };
+    let has_limits = model.model().class_filters.is_some();
+    let filter = if filtered { Filter::read(has_limits, &mut reading)? } else { None };
     let y_hat = walk(model, quantiser, height, width, &mut reading)?;
     Ok(ReadTile { y_hat, filter, checksum: reading.finish()? })
 }

@@ -11,8 +11,8 @@
 //! to their neighbours. Where they are, `super::trellis` finds the symbols that are cheapest
 //! in bits and in errors that count h; the best symbols of all passes are kept.
 //!
-//! Errors are those that the filter (`super::filter`) leaves, which is fitted before the
-//! first pass, on the way and at the end.
+//! Errors are those that remain when pixels are corrected (`super::correction`). The tile's own
+//! filter is fitted before the first pass, on the way and at the end.
 //!
 //! Optimising the latents of one picture through a frozen decoder: Campos et al.
 //! 2019. All of it is done in integers and in sums, products and quotients of floats
@@ -20,10 +20,11 @@
 
 use std::ops::Range;
 
+use super::correction::Correction;
 use super::filter::Filter;
 use super::filter_fit::Fit;
 use super::latents::{self, Quantised, Quantiser, Weights, Wish, reach};
-use super::lines::Filtering;
+use super::lines::{BRIGHTEST, DARKEST, Filtering};
 use super::pixels::SYNTHESIS_OUTPUT_BITS;
 use super::prediction::Predictions;
 use super::prepared::PreparedModel;
@@ -32,6 +33,7 @@ use super::trellis::whole;
 use crate::error::Result;
 use crate::model::Part;
 use crate::model::arch::{LATENT_STRIDE, PIXEL_BLOCK, PIXEL_CHANNELS};
+use crate::model::class_filters::QualityFilters;
 use crate::nn::{Gradient, Network, Source, Tape, Tensor};
 use crate::tile::{Tile, TileGrid};
 
@@ -85,7 +87,7 @@ pub(super) struct Refined {
     /// What their errors weigh; no weights where nothing better was found than what is
     /// made of `y` and `z` without.
     pub weights: Option<Weights>,
-    /// What the pixels go through.
+    /// What the pixels go through beside the model's.
     pub filter: Option<Filter>,
 }
 
@@ -94,7 +96,7 @@ struct Look {
     quantised: Quantised,
     /// The bits of all symbols.
     bits: f64,
-    /// The output that the filter has corrected, less what is wanted.
+    /// The corrected output, less what is wanted.
     errors: Tensor,
 }
 
@@ -260,7 +262,9 @@ struct Patch {
     wanted: Tensor,
     /// Columns and rows of pixels within the picture.
     inside: (usize, usize),
-    /// What the output goes through.
+    /// The model's for the quality.
+    filters: Option<QualityFilters>,
+    /// The tile's own.
     filter: Option<Filter>,
     /// Of the synthesis transform.
     tape: Tape,
@@ -291,6 +295,7 @@ impl Patch {
             y_hat: tensors::crop(&scene.y_hat, &outer),
             wanted,
             inside,
+            filters: scene.model.model().filters_at(scene.quantiser.quality),
             filter: None,
             tape: Tape::default(),
         }
@@ -335,11 +340,11 @@ impl Patch {
         look.bits + filter + f64::from(scene.lambda()) * squares(&look.errors) as f64
     }
 
-    /// What the filter makes of an output, less what is wanted.
+    /// What comes of an output when it is corrected, less what is wanted.
     fn errors(&self, scene: &Scene<'_>, output: &Tensor) -> Result<Tensor> {
         let mut errors = output.clone();
-        if let Some(filter) = &self.filter {
-            filter.correct(scene.network()?, &mut errors);
+        if let Some(correction) = Correction::new(self.filters.as_ref(), self.filter.as_ref()) {
+            correction.correct(scene.network()?, &mut errors);
         }
         self.subtract_wanted(&mut errors);
         Ok(errors)
@@ -357,20 +362,22 @@ impl Patch {
         let before = squares(&unfiltered);
         let (network, costs) = (scene.network()?, scene.model.costs());
         let every = (rows.len() * columns.len() / FIT_PIXELS).max(1);
-        let mut fit = Fit::new(before / unfiltered.data.len() as u64);
+        let mut fit = Fit::new(self.filters.as_ref(), before / unfiltered.data.len() as u64);
+        let unit = self.filters.as_ref().map(|filters| filters.unit);
         let mut errors = [0, 1, 2].map(|_| Vec::with_capacity(columns.len()));
-        Filtering::each_line(output, |y, line| {
+        Filtering::each_line(output, unit, |y, line| {
             if !rows.contains(&y) {
                 return;
             }
             let segments = segments(columns.clone(), y, every);
-            let blocks = &self.wanted.data[y / PIXEL_BLOCK * self.wanted.width * PIXEL_CHANNELS..];
+            let row = y / PIXEL_BLOCK * self.wanted.width * PIXEL_CHANNELS;
+            let (wanted, missed_by) = (&self.wanted.data[row..], &unfiltered.data[row..]);
             for (colour, errors) in errors.iter_mut().enumerate() {
-                let values = line.line().pixels(colour);
                 let missed = segments.iter().cloned().flatten().map(|x| {
                     let pixel = y % PIXEL_BLOCK * PIXEL_BLOCK + x % PIXEL_BLOCK;
-                    let wanted = blocks[x / PIXEL_BLOCK * PIXEL_CHANNELS + 3 * pixel + colour];
-                    wanted.saturating_sub(values[x])
+                    let at = x / PIXEL_BLOCK * PIXEL_CHANNELS + 3 * pixel + colour;
+                    let value = wanted[at].saturating_add(missed_by[at]).clamp(DARKEST, BRIGHTEST);
+                    wanted[at].saturating_sub(value)
                 });
                 errors.clear();
                 errors.extend(missed);
@@ -393,10 +400,12 @@ impl Patch {
     fn gradient(&mut self, scene: &Scene<'_>, look: &Look) -> Result<Vec<f32>> {
         let gradient = scene.gradient()?;
         let mut errors = look.errors.clone();
-        // The clipped part is taken to change nothing: what it passes on was no gain.
+        // What is clipped is taken to change nothing: what it passes on was no gain.
         if let Some(linear) = self.filter.as_ref().and_then(|filter| filter.linear.as_ref()) {
             let adjoint = Filter { linear: Some(linear.adjoint()), clipped: None };
-            adjoint.correct(scene.network()?, &mut errors);
+            if let Some(correction) = Correction::new(None, Some(&adjoint)) {
+                correction.correct(scene.network()?, &mut errors);
+            }
         }
         // Errors use the range of 16 bits.
         let largest = errors.data.iter().map(|e| e.unsigned_abs()).max().unwrap_or(0);

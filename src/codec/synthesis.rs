@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use image::{DynamicImage, ImageBuffer};
 
+use super::correction::Correction;
 use super::filter::Filter;
 use super::lines::{Filtering, Ready};
 use super::pixels::{Sample, store, store_row};
@@ -29,13 +30,6 @@ pub(super) struct Mosaic {
     pub tiles: Vec<Option<(Tensor, Option<Filter>)>>,
 }
 
-impl Mosaic {
-    /// The tile at a latent position.
-    fn tile(&self, y: usize, x: usize) -> &(Tensor, Option<Filter>) {
-        self.tiles[self.grid.index(y, x)].as_ref().expect("a tile that is needed was decoded")
-    }
-}
-
 impl Source for Mosaic {
     fn size(&self) -> [usize; 3] {
         [self.grid.height, self.grid.width, self.channels]
@@ -45,7 +39,8 @@ impl Source for Mosaic {
         let mut rest = out;
         let mut x = columns.start;
         while x < columns.end {
-            let (tile, _) = self.tile(y, x);
+            let tile = self.tiles[self.grid.index(y, x)].as_ref();
+            let (tile, _) = tile.expect("a tile that is needed was decoded");
             let first = x % TILE_LATENTS;
             let count = (tile.width - first).min(columns.end - x);
             let (now, later) = rest.split_at_mut(count * self.channels);
@@ -63,7 +58,8 @@ pub(super) fn tiles_needed(
     (quality, filtered): (QualityIndex, bool),
 ) -> Result<Vec<bool>> {
     let size = [grid.height, grid.width, model.model().arch.latents];
-    let window = if filtered { around(&view.window, grid) } else { view.window.clone() };
+    let corrected = filtered || model.model().class_filters.is_some();
+    let window = if corrected { around(&view.window, grid) } else { view.window.clone() };
     let latents = model.network(Part::Synthesis, quality)?.input_window(size, &window);
     let touches = |a: &Range<usize>, b: &Range<usize>| a.start < b.end && b.start < a.end;
     Ok((0..grid.count())
@@ -72,12 +68,19 @@ pub(super) fn tiles_needed(
         .collect())
 }
 
-/// A window of the synthesis output and what filters read beyond it.
+/// A window of the synthesis output and what corrections read beyond it.
 fn around(window: &Window, grid: TileGrid) -> Window {
     let wider = |range: &Range<usize>, latents: usize| {
         range.start.saturating_sub(1)..(range.end + 1).min(latents * LATENT_STRIDE / PIXEL_BLOCK)
     };
     Window { rows: wider(&window.rows, grid.height), columns: wider(&window.columns, grid.width) }
+}
+
+/// What corrects the pixels of a picture.
+struct Corrections<'f> {
+    /// What errors are like, where blocks have classes.
+    unit: Option<i16>,
+    tiles: Vec<Option<Correction<'f>>>,
 }
 
 /// The pixels that the latents stand for.
@@ -89,22 +92,41 @@ pub(super) fn synthesise(
     latents: &Mosaic,
 ) -> Result<DynamicImage> {
     let network = model.network(Part::Synthesis, quality)?;
+    let filters = model.model().filters_at(quality);
+    let corrections = Corrections {
+        unit: filters.as_ref().map(|filters| filters.unit),
+        tiles: latents
+            .tiles
+            .iter()
+            .map(|tile| Correction::new(filters.as_ref(), tile.as_ref().and_then(|(_, own)| own.as_ref())))
+            .collect(),
+    };
     let (width, height) = (view.width as u32, view.height as u32);
     let picture = match colour {
-        Colour::Rgb8 => ImageBuffer::from_raw(width, height, render::<_, 3>(network, quality, view, latents))
-            .map(DynamicImage::ImageRgb8),
-        Colour::Rgb16 => {
-            ImageBuffer::from_raw(width, height, render::<_, 3>(network, quality, view, latents))
-                .map(DynamicImage::ImageRgb16)
-        }
-        Colour::Grey8 => {
-            ImageBuffer::from_raw(width, height, render::<_, 1>(network, quality, view, latents))
-                .map(DynamicImage::ImageLuma8)
-        }
-        Colour::Grey16 => {
-            ImageBuffer::from_raw(width, height, render::<_, 1>(network, quality, view, latents))
-                .map(DynamicImage::ImageLuma16)
-        }
+        Colour::Rgb8 => ImageBuffer::from_raw(
+            width,
+            height,
+            render::<_, 3>(network, quality, view, latents, &corrections),
+        )
+        .map(DynamicImage::ImageRgb8),
+        Colour::Rgb16 => ImageBuffer::from_raw(
+            width,
+            height,
+            render::<_, 3>(network, quality, view, latents, &corrections),
+        )
+        .map(DynamicImage::ImageRgb16),
+        Colour::Grey8 => ImageBuffer::from_raw(
+            width,
+            height,
+            render::<_, 1>(network, quality, view, latents, &corrections),
+        )
+        .map(DynamicImage::ImageLuma8),
+        Colour::Grey16 => ImageBuffer::from_raw(
+            width,
+            height,
+            render::<_, 1>(network, quality, view, latents, &corrections),
+        )
+        .map(DynamicImage::ImageLuma16),
     };
     let picture = picture.expect("as many samples as pixels ask for");
     let crop = view.crop;
@@ -120,16 +142,17 @@ fn render<S: Sample, const N: usize>(
     quality: QualityIndex,
     view: &View,
     latents: &Mosaic,
+    corrections: &Corrections<'_>,
 ) -> Vec<S> {
     let across = PIXEL_BLOCK / view.divisor;
-    // What is smaller than the picture is made of unfiltered pixels.
-    let filtered = view.divisor == 1 && latents.tiles.iter().flatten().any(|(_, filter)| filter.is_some());
+    // What is smaller than the picture is made of pixels as they come.
+    let corrected = view.divisor == 1 && corrections.tiles.iter().any(Option::is_some);
     let mut samples = vec![S::default(); view.width * view.height * N];
     let cuts = network.cuts(&view.window);
     let pieces = cuts.split(&mut samples, view.width * N, across, across * N);
     for_each_piece(&cuts, pieces, |window, mut lines| {
-        if filtered {
-            return render_filtered::<S, N>(network, quality, &window, latents, &mut lines);
+        if corrected {
+            return render_corrected::<S, N>(network, quality, &window, (latents, corrections), &mut lines);
         }
         let first = window.rows.start;
         network.stream(latents, quality, &window, |y, row| {
@@ -141,16 +164,17 @@ fn render<S: Sample, const N: usize>(
     samples
 }
 
-/// The lines of a window, each tile's pixels through its filter.
-fn render_filtered<S: Sample, const N: usize>(
+/// The lines of a window, each tile's pixels with what corrects them.
+fn render_corrected<S: Sample, const N: usize>(
     network: &Network,
     quality: QualityIndex,
     window: &Window,
-    latents: &Mosaic,
+    (latents, corrections): (&Mosaic, &Corrections<'_>),
     lines: &mut [&mut [S]],
 ) {
     let outer = around(window, latents.grid);
-    let mut filtering = Filtering::new(outer.columns.len() * PIXEL_BLOCK, outer.rows.start * PIXEL_BLOCK);
+    let (width, top) = (outer.columns.len() * PIXEL_BLOCK, outer.rows.start * PIXEL_BLOCK);
+    let mut filtering = Filtering::new(width, top, corrections.unit);
     let first = window.columns.start * PIXEL_BLOCK;
     let margin = first - outer.columns.start * PIXEL_BLOCK;
     let mut values = vec![0; 3 * window.columns.len() * PIXEL_BLOCK];
@@ -162,9 +186,9 @@ fn render_filtered<S: Sample, const N: usize>(
         while x < end {
             let next = (x / TILE_PIXELS + 1) * TILE_PIXELS;
             let at = x - first..next.min(end) - first;
-            let (_, filter) = latents.tile(y / LATENT_STRIDE, x / LATENT_STRIDE);
+            let tile = latents.grid.index(y / LATENT_STRIDE, x / LATENT_STRIDE);
             let out = &mut values[3 * at.start..3 * at.end];
-            line.through(network, filter.as_ref(), at.start + margin..at.end + margin, out);
+            line.through(network, corrections.tiles[tile].as_ref(), at.start + margin..at.end + margin, out);
             x = next;
         }
         store::<S, N>(&values, target);

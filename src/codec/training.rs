@@ -2,17 +2,23 @@
 
 use image::DynamicImage;
 
-use super::encode::{Analysed, for_each_tile, lanes, unzip};
+use super::classes::BLOCK;
+use super::encode::{Analysed, encode_tiles, for_each_tile, lanes, unzip};
+use super::filter::PAIRS;
 use super::latents::{self, Weights, Wish};
-use super::pixels;
+use super::lines::Filtering;
 use super::prepared::PreparedModel;
 use super::trellis::{self, Wanted};
+use super::{pixels, reading, tensors};
 use crate::container::{self, Header};
 use crate::entropy::{BINS, Costs};
 use crate::error::Result;
-use crate::model::QualityIndex;
+use crate::model::arch::{PIXEL_BLOCK, PIXEL_CHANNELS};
+use crate::model::class_filters::{self, CLASS_TAPS};
 use crate::model::trellis::{Trellis, half_steps};
+use crate::model::{Part, QualityIndex};
 use crate::nn::Tensor;
+use crate::tile::TileGrid;
 
 /// A picture as the nearest symbols, which `encode` weighs against their bits: for
 /// comparisons with networks that only round. Alpha is left out.
@@ -84,4 +90,66 @@ pub(crate) fn chosen(
         (half_steps(quantiser, coded.symbol), costs.bits(coded.bin, coded.symbol))
     };
     trellis::choose(trellis, &wanted, lanes, costs).into_iter().map(value).collect()
+}
+
+/// A picture's pixels as the synthesis transform gives them at an effort, and as they should be,
+/// both in units of its output.
+pub(crate) fn synthesis_output(
+    picture: &DynamicImage,
+    model: &PreparedModel,
+    quality: QualityIndex,
+    effort: u8,
+) -> Result<[Tensor; 2]> {
+    let tiles = encode_tiles(picture, model, quality, effort, false)?;
+    let grid = TileGrid::new(picture.width(), picture.height());
+    let quantiser = latents::Quantiser::new(model.model(), quality, lanes(picture));
+    let mut y_hat = Tensor::new(grid.height, grid.width, model.model().arch.latents);
+    for (index, written) in tiles.iter().enumerate() {
+        let tile = grid.tile(index);
+        let streams: Vec<&[u8]> = written.streams.iter().map(|stream| &stream[..]).collect();
+        let read = reading::read(model, &quantiser, (tile.rows.len(), tile.columns.len()), &streams, false)?;
+        tensors::paste(&mut y_hat, &tile, &read.y_hat);
+    }
+    let output = model.network(Part::Synthesis, quality)?.run(&y_hat, quality);
+    let mut wanted = Tensor::new(output.height, output.width, output.channels);
+    let source = pixels::source(picture);
+    for (y, row) in wanted.data.chunks_exact_mut(output.width * output.channels).enumerate() {
+        source.read(y, 0..output.width, row);
+        // The input has one fraction bit more than the output.
+        row.iter_mut().for_each(|v| *v >>= 1);
+    }
+    Ok([output, wanted])
+}
+
+/// Shows every second line of a synthesis output whose errors are like `unit`: of each pixel and
+/// colour within a picture of this width and height its block's class, what the class's weights
+/// see, and what is missing.
+pub(crate) fn each_class_sample(
+    [output, wanted]: &[Tensor; 2],
+    (width, height): (usize, usize),
+    unit: i16,
+    mut show: impl FnMut(usize, &[i16; CLASS_TAPS], i16),
+) {
+    let limits = class_filters::limits(unit);
+    let mut seen = vec![[0; CLASS_TAPS]; width];
+    Filtering::each_line(output, Some(unit), |y, line| {
+        if y >= height || (y + y / BLOCK) % 2 == 1 {
+            return;
+        }
+        let blocks = &wanted.data[y / PIXEL_BLOCK * wanted.width * PIXEL_CHANNELS..];
+        for colour in 0..3 {
+            for pair in 0..PAIRS.len() {
+                let of_pair = line.clipped(colour, pair, limits, 0..width);
+                for (seen, [narrow, wide]) in seen.iter_mut().zip(of_pair) {
+                    (seen[2 * pair], seen[2 * pair + 1]) = (narrow, wide);
+                }
+            }
+            let values = line.line().pixels(colour);
+            for (x, seen) in seen.iter().enumerate() {
+                let pixel = y % PIXEL_BLOCK * PIXEL_BLOCK + x % PIXEL_BLOCK;
+                let wanted = blocks[x / PIXEL_BLOCK * PIXEL_CHANNELS + 3 * pixel + colour];
+                show(line.classes()[x / BLOCK].class.into(), seen, wanted.saturating_sub(values[x]));
+            }
+        }
+    });
 }

@@ -15,6 +15,8 @@
 //! z_step_log2            I16 [ANCHORS, hyper_latents]
 //! z_scale_log2           I16 [ANCHORS, hyper_latents]
 //! z_prediction           I16 [hyper_latents, 2], or none
+//! class_filters          I16 [ANCHORS, CLASSES, CLASS_TAPS], or none: `model/class_filters.rs`
+//! class_units            I16 [ANCHORS], where there are those
 //! tables.low_bits        U8  [BINS, or twice that with two quantisers]
 //! tables.first           I16 [as many]
 //! tables.entries         U8  [as many]: how many frequencies a bin has
@@ -22,13 +24,18 @@
 //! quality_map            U8  [101]
 //! ```
 //!
+//! A file may say `base=ID`: tensors that it lacks are those of that model of this build, whose
+//! file is whole.
+//!
 //! The parts are called [`Part::name`]; the networks of further ranges `{part}@{first index}`.
 
 use std::iter;
 
 use safetensors::tensor::Dtype;
 
+use super::class_filters::{CLASS_TAPS, CLASSES, ClassFilters, MAX_CLASS_WEIGHT, MAX_UNIT};
 use super::quality::{ANCHORS, LOG2_BITS};
+use super::registry::{self, MODELS};
 use super::tensors::{Description, FileTensors, Tensors, read_network, write_network};
 use super::trellis::{DEPENDENT_32, DEPENDENT_256, SCALAR, Trellis};
 use super::{Arch, ByQuality, IntegerNetwork, MAX_QUALITY, Model, PREDICTION_BITS, Part, QualityIndex};
@@ -45,6 +52,9 @@ const MAX_BLOCKS: usize = 64;
 const PREDICTION: &str = "z_prediction";
 /// The largest weight in it: two of them stay within 32 bits.
 const MAX_PREDICTION: u16 = 4 << PREDICTION_BITS;
+/// The tensors of filters for classes of blocks.
+const CLASS_FILTERS: &str = "class_filters";
+const CLASS_UNITS: &str = "class_units";
 /// Quantisation steps lie within these octaves.
 const STEP_OCTAVES: std::ops::RangeInclusive<i16> = -8 << LOG2_BITS..=14 << LOG2_BITS;
 
@@ -93,8 +103,15 @@ impl Model {
         if !self.z_prediction.is_empty() {
             file.i16s(PREDICTION, &[self.arch.hyper_latents, 2], &self.z_prediction);
         }
+        if let Some(ClassFilters { units, weights }) = &self.class_filters {
+            file.i16s(CLASS_UNITS, &[ANCHORS], units);
+            file.i16s(CLASS_FILTERS, &[ANCHORS, CLASSES, CLASS_TAPS], weights);
+        }
         write_tables(&mut file, &self.tables);
         file.u8s("quality_map", self.quality_map.clone());
+        if let Some(base) = self.base.and_then(registry::find) {
+            file.leave_out(MODELS[base].bytes);
+        }
         file.serialize(self.description())
     }
 
@@ -110,7 +127,8 @@ impl Model {
             if further.is_empty() { String::new() } else { format!(";{}={}", part.name(), further.join(",")) }
         });
         let (numbers, ranges): (String, String) = (numbers.collect(), ranges.collect());
-        format!("format={FORMAT};name={}{numbers}{states}{ranges}", self.name)
+        let base = self.base.map_or(String::new(), |base| format!(";base={base}"));
+        format!("format={FORMAT};name={}{numbers}{states}{ranges}{base}", self.name)
     }
 }
 
@@ -149,6 +167,7 @@ fn read_numbers(tensors: &mut Tensors<'_>) -> Result<Model> {
     let networks = Part::ALL.iter().map(|part| parse_ranges(&description, *part));
     let networks: Vec<_> = networks.collect::<Result<_>>()?;
     let (m, n) = (arch.latents, arch.hyper_latents);
+    let base = tensors.base();
     let tables = read_tables(tensors)?;
     let model = Model {
         networks: networks.try_into().expect("one entry per part"),
@@ -158,6 +177,8 @@ fn read_numbers(tensors: &mut Tensors<'_>) -> Result<Model> {
         z_prediction: read_prediction(tensors, n)?,
         trellis: trellis(states.as_deref(), tables.quantisers())?,
         tables,
+        class_filters: read_class_filters(tensors)?,
+        base,
         quality_map: tensors.bytes("quality_map", Dtype::U8, &[usize::from(MAX_QUALITY) + 1])?.to_vec(),
         name,
         arch,
@@ -230,6 +251,22 @@ fn read_prediction(tensors: &mut Tensors<'_>, channels: usize) -> Result<Vec<i16
         Some(weight) => Err(Error::Model(format!("{PREDICTION} holds {weight}, out of range"))),
         None => Ok(weights),
     }
+}
+
+fn read_class_filters(tensors: &mut Tensors<'_>) -> Result<Option<ClassFilters>> {
+    if tensors.shape(CLASS_FILTERS).is_none() {
+        return Ok(None);
+    }
+    let units = tensors.i16s(CLASS_UNITS, &[ANCHORS])?;
+    let weights = tensors.i16s(CLASS_FILTERS, &[ANCHORS, CLASSES, CLASS_TAPS])?;
+    let out_of_range = |name: &str, value: &i16| Error::Model(format!("{name} holds {value}, out of range"));
+    if let Some(unit) = units.iter().find(|unit| !(1..=MAX_UNIT).contains(*unit)) {
+        return Err(out_of_range(CLASS_UNITS, unit));
+    }
+    if let Some(weight) = weights.iter().find(|weight| weight.unsigned_abs() > MAX_CLASS_WEIGHT as u16) {
+        return Err(out_of_range(CLASS_FILTERS, weight));
+    }
+    Ok(Some(ClassFilters { units, weights }))
 }
 
 /// The states of a model whose metadata say that there are so many, or say nothing.

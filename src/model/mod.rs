@@ -3,6 +3,7 @@
 
 pub mod arch;
 pub mod by_quality;
+pub mod class_filters;
 pub mod file;
 pub mod layer;
 pub mod quality;
@@ -17,12 +18,14 @@ use std::fmt;
 
 pub use arch::{Arch, Part};
 pub use by_quality::ByQuality;
+pub use class_filters::ClassFilters;
 pub use layer::Layer;
 pub use quality::QualityIndex;
 pub use restoration::{RestorationArch, RestorationModel, Task};
 pub(crate) use tensors::Tensors;
 
 use crate::entropy::ScaleTables;
+use class_filters::QualityFilters;
 use trellis::Trellis;
 
 /// Everything a codec needs besides code. [`Model::read`] and [`Model::write`]
@@ -50,6 +53,10 @@ pub struct Model {
     pub tables: ScaleTables,
     /// The quality index of each whole quality from 0 to [`MAX_QUALITY`].
     pub quality_map: Vec<u8>,
+    /// What corrects the pixels, if anything does.
+    pub class_filters: Option<ClassFilters>,
+    /// The model of this build whose file holds what this one's leaves out, since it is equal.
+    pub base: Option<ModelId>,
 }
 
 /// Fraction bits of [`Model::z_prediction`].
@@ -59,6 +66,11 @@ pub const PREDICTION_BITS: u32 = 12;
 pub const MAX_QUALITY: u8 = 100;
 
 impl Model {
+    /// What corrects the pixels at a quality, if anything does.
+    pub fn filters_at(&self, quality: QualityIndex) -> Option<QualityFilters> {
+        self.class_filters.as_ref().map(|filters| filters.at(quality))
+    }
+
     /// The quality index of a quality in `0.0..=100.0`, interpolated between the
     /// whole ones; `None` for other values.
     pub fn quality_index(&self, quality: f32) -> Option<QualityIndex> {

@@ -22,7 +22,8 @@ use safetensors::tensor::{Dtype, Metadata, SafeTensors, View};
 
 use super::layer::{self, Layer, output_channels};
 use super::quality::ANCHORS;
-use super::{IntegerNetwork, SiteParams};
+use super::registry::MODELS;
+use super::{IntegerNetwork, ModelId, SiteParams};
 use crate::error::{Error, Result};
 
 /// The key of the one metadata entry.
@@ -151,20 +152,43 @@ fn read_shifts(tensors: &mut Tensors<'_>, prefix: &str, outputs: usize) -> Resul
     }
 }
 
-/// The tensors of a file that is being read.
+/// The tensors of a file that is being read, and of the model that it is based on.
 #[derive(Debug, Clone)]
 pub struct Tensors<'a> {
     metadata: Arc<Metadata>,
     data: &'a [u8],
+    /// Of the file's own tensors, how many were read.
     taken: usize,
+    base: Option<(ModelId, Arc<Tensors<'static>>)>,
 }
 
 impl<'a> Tensors<'a> {
-    /// Opens a file.
+    /// Opens a file, and the one that it is based on.
     pub fn open(bytes: &'a [u8]) -> Result<Self> {
+        let mut file = Self::open_alone(bytes)?;
+        if let Some(text) = file.description().ok().and_then(|description| description.text("base").ok()) {
+            let lacking =
+                || Error::Model(format!("based on {text:?}, which is no whole model of this build"));
+            let model = MODELS.iter().find(|model| model.id.to_string() == text).ok_or_else(lacking)?;
+            let base = Tensors::open_alone(model.bytes)?;
+            if base.description()?.has("base") {
+                return Err(lacking());
+            }
+            file.base = Some((model.id, Arc::new(base)));
+        }
+        Ok(file)
+    }
+
+    fn open_alone(bytes: &'a [u8]) -> Result<Self> {
         let (header, metadata) = SafeTensors::read_metadata(bytes)
             .map_err(|error| Error::Model(format!("not a safetensors file: {error}")))?;
-        Ok(Tensors { metadata: Arc::new(metadata), data: &bytes[size_of::<u64>() + header..], taken: 0 })
+        let data = &bytes[size_of::<u64>() + header..];
+        Ok(Tensors { metadata: Arc::new(metadata), data, taken: 0, base: None })
+    }
+
+    /// The model that the file is based on, if it is.
+    pub fn base(&self) -> Option<ModelId> {
+        self.base.as_ref().map(|(id, _)| *id)
     }
 
     /// The metadata entry.
@@ -177,17 +201,25 @@ impl<'a> Tensors<'a> {
 
     /// The shape of a tensor, if there is one.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.metadata.info(name).map(|info| &info.shape[..])
+        let own = self.metadata.info(name).map(|info| &info.shape[..]);
+        own.or_else(|| self.base.as_ref().and_then(|(_, base)| base.shape(name)))
     }
 
     /// The bytes of a tensor of this type and shape.
     pub fn bytes(&mut self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<&'a [u8]> {
-        let info = self.metadata.info(name).ok_or_else(|| Error::Model(format!("no tensor {name}")))?;
+        self.taken += usize::from(self.metadata.info(name).is_some());
+        self.look_up(name, dtype, shape)
+    }
+
+    fn look_up(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<&'a [u8]> {
+        let Some(info) = self.metadata.info(name) else {
+            let (_, base) = self.base.as_ref().ok_or_else(|| Error::Model(format!("no tensor {name}")))?;
+            return base.look_up(name, dtype, shape);
+        };
         if info.dtype != dtype || info.shape != shape {
             let (found, shape_found) = (info.dtype, &info.shape);
             return Err(Error::Model(format!("{name} is {found} {shape_found:?}, not {dtype} {shape:?}")));
         }
-        self.taken += 1;
         Ok(&self.data[info.data_offsets.0..info.data_offsets.1])
     }
 
@@ -254,6 +286,13 @@ impl FileTensors {
 
     fn i32s(&mut self, name: &str, shape: &[usize], values: &[i32]) {
         self.push(name, Dtype::I32, shape, values.iter().flat_map(|v| v.to_le_bytes()).collect());
+    }
+
+    /// Drops the tensors that a file has as well.
+    pub fn leave_out(&mut self, file: &[u8]) {
+        let base = Tensors::open_alone(file).expect("a file of this build");
+        let has = |tensor: &FileTensor| base.look_up(&tensor.name, tensor.dtype, &tensor.shape);
+        self.0.retain(|tensor| has(tensor).map_or(true, |data| data != &tensor.data[..]));
     }
 
     /// The bytes of the file with this metadata entry.

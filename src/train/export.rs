@@ -313,6 +313,8 @@ pub fn convert(
         trellis: SCALAR,
         tables,
         quality_map,
+        class_filters: None,
+        base: None,
     };
     Ok((model, formats))
 }

@@ -10,6 +10,7 @@ pub mod buffer;
 pub mod calibrate;
 pub mod checkerboard;
 pub mod checkpoint;
+pub mod class_fit;
 pub mod codec_run;
 pub mod coded;
 pub mod config;
@@ -41,6 +42,7 @@ mod tests;
 pub mod trainer;
 pub mod validate;
 
+pub use class_fit::FitFiltersArgs;
 pub use config::TrainArgs;
 pub use release::ExportArgs;
 pub use requantise::RequantiseArgs;

@@ -52,7 +52,8 @@ pub fn requantise(args: &RequantiseArgs) -> Result<()> {
     save(&args.output, &model.write())
 }
 
-fn pictures(folder: &Path, count: usize) -> Result<Vec<DynamicImage>> {
+/// The first pictures of a folder.
+pub fn pictures(folder: &Path, count: usize) -> Result<Vec<DynamicImage>> {
     picture_files(folder)?.iter().take(count).map(|path| Ok(image::open(path)?.to_rgb8().into())).collect()
 }
 

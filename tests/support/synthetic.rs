@@ -52,6 +52,8 @@ pub fn model(arch: Arch) -> Model {
         trellis: SCALAR,
         tables: ScaleTables::logistic(),
         quality_map: (0..=100).map(|quality| (quality * 255 / 100) as u8).collect(),
+        class_filters: None,
+        base: None,
         arch,
     }
 }

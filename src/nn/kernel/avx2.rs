@@ -164,13 +164,18 @@ unsafe fn differences(differences: &Differences<'_>, sums: &mut [i32]) {
         };
         let middle = load(middle);
         let mut totals = [_mm256_setzero_si256(); 2];
-        for ([a, b], [narrow, wide]) in pairs.iter().zip(weights) {
+        for ([a, b], weights) in pairs.iter().zip(weights) {
             let (a, b) = (_mm256_sub_epi16(load(a), middle), _mm256_sub_epi16(load(b), middle));
             let [n, w] = bounds.map(|bounds| _mm256_add_epi16(within(a, bounds), within(b, bounds)));
-            let weight = _mm256_set1_epi32(both(*narrow, *wide));
             let seen = [_mm256_unpacklo_epi16(n, w), _mm256_unpackhi_epi16(n, w)];
-            for (total, seen) in totals.iter_mut().zip(seen) {
-                *total = _mm256_add_epi32(*total, _mm256_madd_epi16(seen, weight));
+            // SAFETY: rows are as long as sums, and no alignment is asked for.
+            let [low, high] =
+                [0, 8].map(|at| unsafe { _mm256_loadu_si256(weights.as_ptr().add(first + at).cast()) });
+            // In the order of what is seen.
+            let weights =
+                [_mm256_permute2x128_si256::<0x20>(low, high), _mm256_permute2x128_si256::<0x31>(low, high)];
+            for ((total, seen), weights) in totals.iter_mut().zip(seen).zip(weights) {
+                *total = _mm256_add_epi32(*total, _mm256_madd_epi16(seen, weights));
             }
         }
         // SAFETY: sums are whole numbers of 32.

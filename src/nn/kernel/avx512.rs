@@ -171,13 +171,20 @@ unsafe fn differences(differences: &Differences<'_>, sums: &mut [i32]) {
         };
         let middle = load(middle);
         let mut totals = [_mm512_setzero_si512(); 2];
-        for ([a, b], [narrow, wide]) in pairs.iter().zip(weights) {
+        for ([a, b], weights) in pairs.iter().zip(weights) {
             let (a, b) = (_mm512_sub_epi16(load(a), middle), _mm512_sub_epi16(load(b), middle));
             let [n, w] = bounds.map(|bounds| _mm512_add_epi16(within(a, bounds), within(b, bounds)));
-            let weight = _mm512_set1_epi32(avx2::both(*narrow, *wide));
             let seen = [_mm512_unpacklo_epi16(n, w), _mm512_unpackhi_epi16(n, w)];
-            for (total, seen) in totals.iter_mut().zip(seen) {
-                *total = _mm512_dpwssd_epi32(*total, seen, weight);
+            // SAFETY: rows are as long as sums, and no alignment is asked for.
+            let [low, high] =
+                [0, 16].map(|at| unsafe { _mm512_loadu_si512(weights.as_ptr().add(first + at).cast()) });
+            // In the order of what is seen.
+            let weights = [
+                _mm512_shuffle_i32x4::<0b10_00_10_00>(low, high),
+                _mm512_shuffle_i32x4::<0b11_01_11_01>(low, high),
+            ];
+            for ((total, seen), weights) in totals.iter_mut().zip(seen).zip(weights) {
+                *total = _mm512_dpwssd_epi32(*total, seen, weights);
             }
         }
         // SAFETY: sums are whole numbers of 32.

@@ -121,8 +121,9 @@ pub struct Differences<'a> {
     pub pairs: &'a [Pair<'a>],
     /// At most 8192.
     pub limits: [i16; 2],
-    /// Of each pair, what the sum of its differences weighs within either limit.
-    pub weights: &'a [[i16; 2]],
+    /// Of each pair, what the sum of its differences weighs within either limit, in rows at least
+    /// as long.
+    pub weights: &'a [&'a [[i16; 2]]],
 }
 
 /// The kernel of a level, if this processor has the instructions.
@@ -162,7 +163,8 @@ fn assert_pairs(pairs: &[Pair<'_>], weights: usize, length: usize) {
 /// What [`Kernel::differences`] may rely on.
 fn assert_differences(differences: &Differences<'_>, length: usize) {
     assert_pairs(differences.pairs, differences.weights.len(), length);
-    assert!(differences.middle.len() == length, "a row of another length");
+    let long = differences.weights.iter().all(|row| row.len() >= length);
+    assert!(long && differences.middle.len() == length, "a row of another length");
 }
 
 /// What [`Kernel::accumulate`] may rely on.

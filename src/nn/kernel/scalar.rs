@@ -172,7 +172,7 @@ pub fn depthwise_row(layer: &Depthwise, rows: [&[i16]; 3], before: usize, first:
 
 /// The values of a row from `first` on.
 #[inline(always)]
-fn lanes(row: &[i16], first: usize) -> &[i16; LANES] {
+fn lanes<T>(row: &[T], first: usize) -> &[T; LANES] {
     row[first..].first_chunk().expect("rows are whole numbers of lanes")
 }
 
@@ -206,8 +206,9 @@ pub fn differences(differences: &Differences<'_>, sums: &mut [i32]) {
         let middle = lanes(middle, part * LANES);
         for (pair, weights) in pairs.iter().zip(weights) {
             let [a, b] = pair.map(|row| lanes(row, part * LANES));
-            let [narrow, wide] = weights.map(i32::from);
+            let weights = lanes(weights, part * LANES);
             for i in 0..LANES {
+                let [narrow, wide] = weights[i].map(i32::from);
                 let (a, b) = (a[i].wrapping_sub(middle[i]), b[i].wrapping_sub(middle[i]));
                 let [n, w] = limits.map(|limit| a.max(-limit).min(limit) + b.max(-limit).min(limit));
                 sums[i] += i32::from(n) * narrow + i32::from(w) * wide;

@@ -288,7 +288,8 @@ fn differences_are_the_same_at_every_level() {
         let middle = row(&mut random, length, magnitude);
         let neighbours: Vec<Vec<i16>> = (0..20).map(|_| row(&mut random, length + 1, magnitude)).collect();
         let pairs: Vec<[&[i16]; 2]> = neighbours.chunks(2).map(|two| [&two[0][1..], &two[1][..]]).collect();
-        let weights: Vec<[i16; 2]> = row(&mut random, 20, weight).as_chunks().0.to_vec();
+        let weights: Vec<Vec<[i16; 2]>> =
+            (0..10).map(|_| row(&mut random, 2 * length, weight).as_chunks().0.to_vec()).collect();
         let limits = [limit / 4, limit].map(|limit| limit as i16);
         let start: Vec<i32> = row(&mut random, length, 1000).into_iter().map(i32::from).collect();
         let sum = |(i, start): (usize, &i32)| {
@@ -296,13 +297,14 @@ fn differences_are_the_same_at_every_level() {
             let difference = |value: &[i16]| i32::from(value[i]) - i32::from(middle[i]);
             let within = |value, limit: i16| difference(value).clamp(-i32::from(limit), limit.into());
             let sum = weighed.map(|(value, weights)| {
-                (0..2).map(|k| i32::from(weights[k]) * within(value, limits[k])).sum::<i32>()
+                (0..2).map(|k| i32::from(weights[i][k]) * within(value, limits[k])).sum::<i32>()
             });
             start + sum.sum::<i32>()
         };
         let expected: Vec<i32> = start.iter().enumerate().map(sum).collect();
         for level in Level::available() {
             let mut sums = start.clone();
+            let weights: Vec<&[[i16; 2]]> = weights.iter().map(|row| &row[..]).collect();
             let differences = Differences { middle: &middle, pairs: &pairs, limits, weights: &weights };
             Network::new(&network, level).unwrap().differences(&differences, &mut sums);
             assert_eq!(sums, expected, "{level:?}, {limits:?}");
