@@ -3,9 +3,13 @@
 #[path = "support/synthetic.rs"]
 mod synthetic;
 
+use std::iter;
+
 use aecodec::Error;
+use aecodec::model::class_filters::{CLASS_TAPS, CLASSES};
+use aecodec::model::registry::MODELS;
 use aecodec::model::trellis::DEPENDENT_256;
-use aecodec::model::{Model, Part, QualityIndex, SiteParams};
+use aecodec::model::{ClassFilters, Model, Part, QualityIndex, SiteParams};
 use proptest::prelude::*;
 
 fn tiny() -> Model {
@@ -14,7 +18,11 @@ fn tiny() -> Model {
 
 #[test]
 fn a_model_survives_its_file() {
-    for model in [tiny(), synthetic::dependent(synthetic::TINY), synthetic::ranged(synthetic::TINY)] {
+    let filters = ClassFilters { units: vec![300; 9], weights: vec![-7; 9 * CLASSES * CLASS_TAPS] };
+    let corrected = Model { class_filters: Some(filters), ..tiny() };
+    for model in
+        [tiny(), synthetic::dependent(synthetic::TINY), synthetic::ranged(synthetic::TINY), corrected]
+    {
         let bytes = model.write();
         assert_eq!(bytes, model.write());
         assert_eq!(Model::read(&bytes).unwrap(), model);
@@ -57,6 +65,43 @@ fn unsound_numbers_are_refused() {
             }
         }
         assert!(matches!(Model::read(&model.write()), Err(Error::Model(_))));
+    }
+}
+
+#[test]
+fn unsound_class_filters_are_refused() {
+    let says = |unit: i16, weight: i16| {
+        let (mut units, mut weights) = (vec![300; 9], vec![5; 9 * CLASSES * CLASS_TAPS]);
+        (units[8], weights[123]) = (unit, weight);
+        let model = Model { class_filters: Some(ClassFilters { units, weights }), ..tiny() };
+        Model::read(&model.write()).err().map_or(String::new(), |error| error.to_string())
+    };
+    assert_eq!(says(4096, -4095), "");
+    for (unit, weight, named) in [(0, 5, "holds 0"), (4097, 5, "holds 4097"), (9, 4096, "holds 4096")] {
+        let error = says(unit, weight);
+        assert!(error.contains(named), "{error}");
+    }
+}
+
+#[test]
+fn a_file_leaves_out_what_its_base_has() {
+    let embedded = MODELS.iter().find(|model| model.id.to_string() == "8d18067c").unwrap();
+    let whole = Model::read(embedded.bytes).unwrap();
+    let based = Model { base: Some(embedded.id), name: "mine".into(), ..whole };
+    let bytes = based.write();
+    assert!(bytes.len() < 1000, "{} bytes", bytes.len());
+    assert_eq!(Model::read(&bytes).unwrap(), based);
+    let mut other = based.clone();
+    other.y_step_log2[0] += 1;
+    assert_eq!(Model::read(&other.write()).unwrap(), other);
+    // Neither of no model nor of one that is not whole itself.
+    let at = bytes.windows(8).position(|window| window == b"8d18067c").unwrap();
+    let part = MODELS.iter().find(|model| Model::read(model.bytes).unwrap().base.is_some());
+    for id in iter::once("00000000".to_string()).chain(part.map(|model| model.id.to_string())) {
+        let mut bytes = bytes.clone();
+        bytes[at..at + 8].copy_from_slice(id.as_bytes());
+        let error = Model::read(&bytes).unwrap_err().to_string();
+        assert!(error.contains(&id), "{error}");
     }
 }
 

@@ -18,6 +18,11 @@ pub struct Embedded {
 /// the default of encoders.
 pub static MODELS: &[Embedded] = &[
     Embedded {
+        id: ModelId([0xc4, 0x6b, 0x04, 0x48]),
+        name: "default",
+        bytes: include_bytes!("../../models/c46b0448.aem"),
+    },
+    Embedded {
         id: ModelId([0x73, 0x7a, 0x92, 0x9c]),
         name: "default",
         bytes: include_bytes!("../../models/737a929c.aem"),
@@ -66,6 +71,11 @@ pub static MODELS: &[Embedded] = &[
         id: ModelId([0x59, 0x60, 0xd9, 0xaf]),
         name: "default",
         bytes: include_bytes!("../../models/5960d9af.aem"),
+    },
+    Embedded {
+        id: ModelId([0x7c, 0xe3, 0x29, 0x58]),
+        name: "fast",
+        bytes: include_bytes!("../../models/7ce32958.aem"),
     },
     Embedded {
         id: ModelId([0x7b, 0x58, 0xed, 0x1c]),

@@ -17,7 +17,7 @@ use crate::codec::training::{each_class_sample, synthesis_output};
 use crate::model::class_filters::{
     CLASS_BITS, CLASS_TAPS, CLASSES, ClassFilters, MAX_CLASS_WEIGHT, MAX_UNIT,
 };
-use crate::model::{Model, QualityIndex, registry};
+use crate::model::{Model, QualityIndex};
 use crate::nn::Tensor;
 
 /// The efforts at which pictures are coded.
@@ -28,7 +28,7 @@ const RIDGE: f64 = 1e-5;
 /// Fit filters for classes of blocks to what a model gives of held-out pictures
 #[derive(Debug, Clone, clap::Args)]
 pub struct FitFiltersArgs {
-    /// The model file to start from; of one inside this build, only what is new is written
+    /// The model file to start from
     #[arg(long)]
     pub from: PathBuf,
     /// Folder of held-out pictures
@@ -43,11 +43,8 @@ pub struct FitFiltersArgs {
 
 /// Reads a model, writes it with filters.
 pub fn fit_filters(args: &FitFiltersArgs) -> Result<()> {
-    let (mut model, id) = read_model(&args.from)?;
+    let (mut model, _) = read_model(&args.from)?;
     model.class_filters = None;
-    if model.base.is_none() && registry::find(id).is_some() {
-        model.base = Some(id);
-    }
     model.class_filters = Some(class_filters(&model, &pictures(&args.val, args.pictures)?)?);
     save(&args.output, &model.write())
 }

@@ -22,7 +22,7 @@ use super::requantise::scalar_steps;
 use crate::model::arch::{PIXEL_CHANNELS, Part};
 use crate::model::layer::{GATE_LIMIT, Layer};
 use crate::model::quality::{ANCHORS, LOG2_BITS};
-use crate::model::{Model, ModelId, QualityIndex, RestorationModel, SiteParams};
+use crate::model::{Model, ModelId, QualityIndex, RestorationModel, SiteParams, registry};
 
 /// Length of the analysis transform's first rows in a run that starts from the KLT.
 const FIRST_ROW_LENGTH: f64 = 2.0;
@@ -156,11 +156,13 @@ pub fn import_restoration(model: &RestorationModel) -> Result<Vec<f32>> {
     Ok(reverter.params)
 }
 
-/// Reads a model file.
+/// Reads a model file. What is made of one inside this build is based on it.
 pub fn read_model(path: &Path) -> Result<(Model, ModelId)> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let model = Model::read(&bytes).with_context(|| path.display().to_string())?;
-    Ok((model, ModelId::of(&bytes)))
+    let mut model = Model::read(&bytes).with_context(|| path.display().to_string())?;
+    let id = ModelId::of(&bytes);
+    model.base = model.base.or_else(|| registry::find(id).map(|_| id));
+    Ok((model, id))
 }
 
 /// Fraction bits of latents and hyper-latents once a model's integers are floats.

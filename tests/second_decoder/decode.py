@@ -10,6 +10,7 @@ slow and clear; it needs NumPy.
 
 import hashlib
 import json
+import os
 import struct
 import sys
 import zlib
@@ -120,12 +121,16 @@ class Step:
 
 
 class Model:
-    def __init__(self, data):
+    def __init__(self, path):
+        with open(path, "rb") as stream:
+            data = stream.read()
         self.id = hashlib.sha256(data).digest()[:4]
         size = struct.unpack("<Q", data[:8])[0]
         self.index, self.data = json.loads(data[8 : 8 + size]), data[8 + size :]
         words = self.index["__metadata__"]["aecodec"].split(";")
         arch = dict(word.split("=") for word in words)
+        base = os.path.join(os.path.dirname(path), arch.get("base", "") + ".aem")
+        self.base = Model(base) if "base" in arch else None
         self.c, self.m = int(arch["channels"]), int(arch["latents"])
         self.h, self.n = int(arch["hyper_channels"]), int(arch["hyper_latents"])
         self.blocks = int(arch["synthesis_blocks"])
@@ -135,7 +140,7 @@ class Model:
         self.quantisers = len(self.first) // 96
         # What quantiser 1 and an odd symbol do to the state.
         self.trellis = (143, 13) if arch.get("states") == "256" else (18, 4)
-        self.z_weights = self.tensor("z_prediction") if "z_prediction" in self.index else None
+        self.z_weights = self.tensor("z_prediction") if self.has("z_prediction") else None
         self.starts = []
         frequencies, at = self.tensor("tables.frequencies"), 0
         for entries in self.tensor("tables.entries"):
@@ -143,7 +148,12 @@ class Model:
             self.starts.append(np.concatenate([[0], np.cumsum(widths)]))
             at += entries
 
+    def has(self, name):
+        return name in self.index or (self.base is not None and self.base.has(name))
+
     def tensor(self, name):
+        if name not in self.index and self.base is not None:
+            return self.base.tensor(name)
         entry = self.index[name]
         kind = {"I16": "<i2", "I32": "<i4", "U8": "u1", "U16": "<u2"}[entry["dtype"]]
         start, end = entry["data_offsets"]
@@ -311,14 +321,16 @@ def bin_of(log2):
 PAIRS = [(0, 1), (0, 2), (1, -2), (1, -1), (1, 0), (1, 1), (1, 2), (2, -1), (2, 0), (2, 1)]
 
 
-def read_filter(streams):
+def read_filter(streams, has_limits):
     """Fraction bits and weights, of each colour those of 3 x 11 taps and the constant; then
-    log2 of a limit and the weights of 10 pairs within it and within four times as much."""
+    log2 of a limit, if the model has none, and the weights of 10 pairs within a narrow and a
+    wide limit."""
     parts = streams.symbol(40)
     if parts == 0:
         return None
     check(1 <= parts <= 13, "parts of a filter")
-    return read_linear(streams, (parts - 1) % 6 + 6) if parts < 13 else None, read_clipped(streams) if parts > 6 else None
+    linear = read_linear(streams, (parts - 1) % 6 + 6) if parts < 13 else None
+    return linear, read_clipped(streams, has_limits) if parts > 6 else None
 
 
 def read_linear(streams, shift):
@@ -334,9 +346,9 @@ def read_linear(streams, shift):
     return shift, weights
 
 
-def read_clipped(streams):
-    limit = streams.symbol(40) + 2
-    check(2 <= limit <= 11, "the limit of a filter")
+def read_clipped(streams, has_limits):
+    limit = None if has_limits else streams.symbol(40) + 2
+    check(has_limits or 2 <= limit <= 11, "the limit of a filter")
     weights = np.array([streams.symbol(43) for _ in range(20)]).reshape(10, 2)
     check(np.abs(weights).max() <= 127, "a clipped weight of a filter")
     return limit, weights
@@ -344,7 +356,7 @@ def read_clipped(streams):
 
 def read_tile(model, quality, height, width, lanes, filtered):
     streams = Streams(model, lanes)
-    filter = read_filter(streams) if filtered else None
+    filter = read_filter(streams, model.has("class_filters")) if filtered else None
     z_bins = bin_of(model.lerp("z_scale_log2", quality))
     z_steps = [Step(int(v)) for v in model.lerp("z_step_log2", quality)]
     z_hat = np.zeros((-(-height // 4), -(-width // 4), model.n), np.int64)
@@ -405,10 +417,59 @@ def read_latents(model, quality, width, height, payload, lanes, filtered):
 # --- 7: pixels, alpha ----------------------------------------------------------------
 
 
-def correct(v, filters):
-    """Each tile's pixels through its filter."""
+def classes(v, unit):
+    """The class of each pixel, and whether its filter is transposed and mirrored."""
+    luma = (v[:, :, 0] >> 2) + (v[:, :, 1] >> 1) + (v[:, :, 2] >> 2)
+    rows, columns = luma.shape
+    padded = np.pad(luma, 1, "edge")
+    at = lambda dy, dx: padded[1 + dy : 1 + dy + rows, 1 + dx : 1 + dx + columns]
+    sums = []
+    for dy, dx in [(0, 1), (1, 0), (1, 1), (-1, 1)]:
+        second = np.abs(2 * luma - at(dy, dx) - at(-dy, -dx))
+        cells = np.pad(second.reshape(rows // 2, 2, columns // 2, 2).sum(axis=(1, 3)), 1, "edge")
+        blocks = sum(
+            cells[y : y + rows // 2 : 2, x : x + columns // 2 : 2] for y in range(4) for x in range(4)
+        )
+        sums.append(blocks.repeat(4, axis=0).repeat(4, axis=1))
+    across, down, falling, rising = sums
+    straight = np.maximum(across, down), np.minimum(across, down)
+    diagonal = np.maximum(falling, rising), np.minimum(falling, rising)
+    is_straight = straight[0] * diagonal[1] > diagonal[0] * straight[1]
+    most, least = (np.where(is_straight, s, d) for s, d in zip(straight, diagonal))
+    strength = (most >= 2 * least) * 1 + (most >= 4 * least)
+    direction = np.where(5 * most <= 7 * least, 0, 2 * strength + np.where(is_straight, 1, 2))
+    activity = sum((across + down >= bound * unit) * 1 for bound in (13, 32, 64, 128))
+    return 5 * direction + activity, down > across, rising > falling
+
+
+def correct_clipped(v, limits, weights, turned_at):
+    """What near pixels within limits add, by the weights of each pixel."""
+    rows, columns, _ = v.shape
+    padded = np.pad(v, ((2, 2), (2, 2), (0, 0)), "edge")
+    transposed, mirrored = turned_at
+    acc = np.zeros_like(v)
+    for pair, (dy, dx) in enumerate(PAIRS):
+        for turned in range(4):
+            mine = (transposed == (turned & 1 != 0)) & (mirrored == (turned & 2 != 0))
+            a, b = (dx, dy) if turned & 1 else (dy, dx)
+            b = -b if turned & 2 else b
+            at = lambda dy, dx: padded[2 + dy : 2 + dy + rows, 2 + dx : 2 + dx + columns] - v
+            for i, t in enumerate(limits):
+                near = np.clip(at(a, b), -t, t) + np.clip(at(-a, -b), -t, t)
+                acc += (weights[..., 2 * pair + i] * mine)[:, :, None] * near
+    return (acc + 128) >> 8
+
+
+def correct(model, quality, v, filters):
+    """Each tile's pixels with the model's corrections and through its filter."""
     v = np.clip(v, -8192, 8191)
     rows, columns, _ = v.shape
+    unit = int(model.lerp("class_units", quality)) if model.has("class_units") else None
+    straight = np.zeros((rows, columns), bool)
+    turned_at, weights = (straight, straight), np.zeros((rows, columns, 20), np.int64)
+    if unit is not None:
+        class_of, *turned_at = classes(v, unit)
+        weights = model.lerp("class_filters", quality)[class_of]
     padded = np.pad(v, ((2, 2), (2, 2), (0, 0)), "edge")
     at = lambda dy, dx: padded[2 + dy : 2 + dy + rows, 2 + dx : 2 + dx + columns]
     pairs = [at(dy, dx) + at(-dy, -dx) - 2 * v for dy, dx in PAIRS] + [2 * v]
@@ -417,24 +478,20 @@ def correct(v, filters):
     for tile, filter in filters:
         if filter:
             y, x = (slice(16 * side.start, 16 * side.stop) for side in tile)
-            linear, clipped = filter
+            linear, _ = filter
             add = np.zeros_like(v[y, x])
             if linear:
                 shift, weights = linear
                 for colour in range(3):
                     acc = sum(w * tap[y, x] for w, tap in zip(weights[colour], taps))
                     add[:, :, colour] += (acc + (1 << (shift - 1))) >> shift
-            if clipped:
-                limit, weights = clipped
-                within = lambda dy, dx, limit: np.clip((at(dy, dx) - v)[y, x], -limit, limit)
-                acc = sum(
-                    w * (within(dy, dx, t) + within(-dy, -dx, t))
-                    for (dy, dx), pair in zip(PAIRS, weights)
-                    for w, t in zip(pair, (1 << limit, 4 << limit))
-                )
-                add += (acc + 32) >> 6
-            out[y, x] = sat16(v[y, x] + add)
-    return out
+            out[y, x] = v[y, x] + add
+        limit, own = filter[1] if filter and filter[1] else (0, np.zeros((10, 2), np.int64))
+        limits = (1 << (limit or 0), 4 << (limit or 0)) if unit is None else (unit, min(8 * unit, 8192))
+        y, x = (slice(16 * side.start, 16 * side.stop) for side in tile)
+        all_of_tile = weights + 4 * own.reshape(20)
+        out[y, x] += correct_clipped(v, limits, all_of_tile, turned_at)[y, x]
+    return sat16(out)
 
 
 def pixels(model, quality, latents, width, height, grey, bits):
@@ -442,8 +499,8 @@ def pixels(model, quality, latents, width, height, grey, bits):
     v = synthesis(model, quality, y_hat)
     rows, columns, _ = v.shape
     v = v.reshape(rows, columns, 8, 8, 3).transpose(0, 2, 1, 3, 4).reshape(8 * rows, 8 * columns, 3)
-    if any(filter for _, filter in filters):
-        v = correct(v, filters)
+    if any(filter for _, filter in filters) or model.has("class_units"):
+        v = correct(model, quality, v, filters)
     v = v[:height, :width]
     if bits == 8:
         p = np.clip(((v + 32) >> 6) + 128, 0, 255)
@@ -498,8 +555,7 @@ def decode(model, data):
 
 
 def main(model_path, *paths):
-    with open(model_path, "rb") as stream:
-        model = Model(stream.read())
+    model = Model(model_path)
     for path in paths:
         with open(path, "rb") as stream:
             picture = decode(model, stream.read())

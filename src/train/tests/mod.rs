@@ -1,6 +1,7 @@
 //! The trainer's arithmetic against slow and obvious versions of itself, and
 //! the whole path from a folder of pictures to a model file.
 
+mod class_fit;
 mod coded;
 mod gradients;
 mod restoration;
