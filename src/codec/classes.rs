@@ -106,17 +106,16 @@ impl Classifier {
         if self.row == row {
             return &self.classes;
         }
-        let cells = came.start / CELL..came.end / CELL;
-        let first = (row * BLOCK / CELL).saturating_sub(1);
-        let last = (first.max(cells.start)..row * BLOCK / CELL + 3).end.min(cells.end);
-        self.next = self.next.max(first.max(cells.start));
-        while self.next < last {
-            self.add_up(self.next, &came, width, &line);
-            self.next += 1;
+        // The second of the rows of cells around begins where the blocks do.
+        let (cells, second) = (came.start / CELL..came.end / CELL, row * BLOCK / CELL);
+        let first = second.saturating_sub(1).max(cells.start);
+        for number in self.next.max(first)..(second + 3).min(cells.end) {
+            self.add_up(number, &came, width, &line);
+            self.next = number + 1;
         }
         let around = std::array::from_fn(|i| {
-            let number = (row * BLOCK / CELL + i).saturating_sub(1);
-            &self.cells[number.clamp(cells.start, cells.end - 1) % CELLS]
+            let number = (second + i).saturating_sub(1).clamp(cells.start, cells.end - 1);
+            &self.cells[number % CELLS]
         });
         self.classes = classes(around, self.unit);
         self.row = row;
