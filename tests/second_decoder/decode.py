@@ -481,9 +481,9 @@ def correct(model, quality, v, filters):
             linear, _ = filter
             add = np.zeros_like(v[y, x])
             if linear:
-                shift, weights = linear
+                shift, of_taps = linear
                 for colour in range(3):
-                    acc = sum(w * tap[y, x] for w, tap in zip(weights[colour], taps))
+                    acc = sum(w * tap[y, x] for w, tap in zip(of_taps[colour], taps))
                     add[:, :, colour] += (acc + (1 << (shift - 1))) >> shift
             out[y, x] = v[y, x] + add
         limit, own = filter[1] if filter and filter[1] else (0, np.zeros((10, 2), np.int64))
