@@ -78,7 +78,8 @@ pub(super) struct Classifier {
     /// The classes of the last row of blocks, and its number.
     row: usize,
     classes: Vec<Class>,
-    luma: [Vec<i16>; 3],
+    /// Of the last row of cells that was added up, and of the lines above and below it.
+    luma: [Vec<i16>; CELL + 2],
 }
 
 impl Classifier {
@@ -135,11 +136,15 @@ impl Classifier {
             sums.clear();
             sums.resize(width / CELL, 0);
         }
-        for y in number * CELL..(number + 1) * CELL {
-            for (luma, y) in self.luma.iter_mut().zip([y.saturating_sub(1).max(came.start), y, y + 1]) {
-                line(y.min(came.end - 1)).luma(width, luma);
-            }
-            let [above, here, below] = self.luma.each_ref().map(|row| &row[..width + 2]);
+        // Those of the row before are there, but for the first one.
+        let known = if number * CELL == came.start { 0 } else { CELL };
+        self.luma.rotate_left(CELL);
+        for (i, luma) in self.luma.iter_mut().enumerate().skip(known) {
+            let y = (number * CELL + i).saturating_sub(1);
+            line(y.clamp(came.start, came.end - 1)).luma(width, luma);
+        }
+        for rows in self.luma.windows(3) {
+            let [above, here, below] = [0, 1, 2].map(|i| &rows[i][..width + 2]);
             let middle = &here[1..];
             let opposite =
                 [[here, &here[2..]], [&above[1..], &below[1..]], [above, &below[2..]], [&above[2..], below]];
