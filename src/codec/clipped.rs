@@ -4,7 +4,9 @@
 //!
 //! Each colour is corrected by its own pairs of opposite neighbours, whose differences from the
 //! pixel are clipped twice, at a narrow and at a wide limit. The weights are those of all
-//! three colours, and of every block, to whose direction a model may turn them (`super::classes`). Clipping in adaptive loop filters: Taquet et al. 2019, adopted in ITU-T H.266.
+//! three colours, and of every block, to whose direction a model may turn them
+//! (`super::classes`). Clipping in adaptive loop filters: Taquet et al. 2019, adopted in ITU-T
+//! H.266.
 
 use std::ops::Range;
 
@@ -90,9 +92,8 @@ impl Clipped {
         self.weights.iter().for_each(|&weight| writer.write(0, WEIGHT_BIN, weight));
     }
 
-    /// Of a model that has limits of its own, or not.
-    pub fn read(has_limits: bool, reading: &mut Reading<'_>) -> Result<Clipped> {
-        let limit = if has_limits { None } else { Some(Clipped::read_limit(reading)?) };
+    pub fn read(reading: &mut Reading<'_>) -> Result<Clipped> {
+        let limit = if reading.has_limits { None } else { Some(Clipped::read_limit(reading)?) };
         let mut weights = [0; CLIPPED_TAPS];
         for weight in &mut weights {
             *weight = reading.symbol(WEIGHT_BIN);

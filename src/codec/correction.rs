@@ -56,6 +56,11 @@ impl<'f> Correction<'f> {
         Some(Correction { linear: filter.and_then(|filter| filter.linear.as_ref()), clipped })
     }
 
+    /// By a linear part alone.
+    pub fn linear(linear: &'f Linear) -> Correction<'f> {
+        Correction { linear: Some(linear), clipped: None }
+    }
+
     /// Corrects all of a synthesis output.
     pub fn correct(&self, network: &Network, output: &mut Tensor) {
         let width = output.width * PIXEL_BLOCK;

@@ -196,8 +196,8 @@ impl Filter {
         }
     }
 
-    /// Decodes what [`Self::write`] coded, for a model that has limits of its own or not.
-    pub fn read(has_limits: bool, reading: &mut Reading<'_>) -> Result<Option<Filter>> {
+    /// Decodes what [`Self::write`] coded.
+    pub fn read(reading: &mut Reading<'_>) -> Result<Option<Filter>> {
         let symbol = reading.symbol(PARTS_BIN);
         let parts = match u32::try_from(symbol) {
             Ok(0) => return Ok(None),
@@ -206,7 +206,7 @@ impl Filter {
         };
         let shift = (parts < 2 * CHOICES).then_some(SHIFTS.start + parts % CHOICES);
         let linear = shift.map(|shift| Linear::read(shift, reading)).transpose()?;
-        let clipped = (parts >= CHOICES).then(|| Clipped::read(has_limits, reading)).transpose()?;
+        let clipped = (parts >= CHOICES).then(|| Clipped::read(reading)).transpose()?;
         Ok(Some(Filter { linear, clipped }))
     }
 

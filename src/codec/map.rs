@@ -104,7 +104,7 @@ fn observe(
         let (height, width) = (tile.rows.len(), tile.columns.len());
         let mut reading = Reading::new(&model, &quantiser, streams)?;
         if header.filtered {
-            Filter::read(model.model().class_filters.is_some(), &mut reading)?;
+            Filter::read(&mut reading)?;
         }
         let mut observed = Observed { reading, show: |symbol| show(&model, &tile, symbol) };
         walk(&model, &quantiser, height, width, &mut observed)?;

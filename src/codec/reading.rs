@@ -28,8 +28,7 @@ pub(super) fn read(
     filtered: bool,
 ) -> Result<ReadTile> {
     let mut reading = Reading::new(model, quantiser, streams)?;
-    let has_limits = model.model().class_filters.is_some();
-    let filter = if filtered { Filter::read(has_limits, &mut reading)? } else { None };
+    let filter = if filtered { Filter::read(&mut reading)? } else { None };
     let y_hat = walk(model, quantiser, height, width, &mut reading)?;
     Ok(ReadTile { y_hat, filter, checksum: reading.finish()? })
 }
@@ -39,13 +38,16 @@ pub(super) struct Reading<'t> {
     reader: LatentReader<'t>,
     /// Of each lane.
     states: Vec<State>,
+    /// Whether the model has limits for clipped filters.
+    pub has_limits: bool,
 }
 
 impl<'t> Reading<'t> {
     /// `streams` are those of the quantiser's lanes.
     pub fn new(model: &'t PreparedModel, quantiser: &Quantiser, streams: &[&[u8]]) -> Result<Reading<'t>> {
         let reader = LatentReader::new(&model.model().tables, streams)?;
-        Ok(Reading { reader, states: vec![State::start(quantiser.trellis); streams.len()] })
+        let states = vec![State::start(quantiser.trellis); streams.len()];
+        Ok(Reading { reader, states, has_limits: model.model().class_filters.is_some() })
     }
 
     /// The next symbol of quantiser 0 in the first lane.

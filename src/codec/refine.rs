@@ -402,10 +402,7 @@ impl Patch {
         let mut errors = look.errors.clone();
         // What is clipped is taken to change nothing: what it passes on was no gain.
         if let Some(linear) = self.filter.as_ref().and_then(|filter| filter.linear.as_ref()) {
-            let adjoint = Filter { linear: Some(linear.adjoint()), clipped: None };
-            if let Some(correction) = Correction::new(None, Some(&adjoint)) {
-                correction.correct(scene.network()?, &mut errors);
-            }
+            Correction::linear(&linear.adjoint()).correct(scene.network()?, &mut errors);
         }
         // Errors use the range of 16 bits.
         let largest = errors.data.iter().map(|e| e.unsigned_abs()).max().unwrap_or(0);

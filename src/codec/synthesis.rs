@@ -76,13 +76,6 @@ fn around(window: &Window, grid: TileGrid) -> Window {
     Window { rows: wider(&window.rows, grid.height), columns: wider(&window.columns, grid.width) }
 }
 
-/// What corrects the pixels of a picture.
-struct Corrections<'f> {
-    /// What errors are like, where blocks have classes.
-    unit: Option<i16>,
-    tiles: Vec<Option<Correction<'f>>>,
-}
-
 /// The pixels that the latents stand for.
 pub(super) fn synthesise(
     model: &PreparedModel,
@@ -93,41 +86,26 @@ pub(super) fn synthesise(
 ) -> Result<DynamicImage> {
     let network = model.network(Part::Synthesis, quality)?;
     let filters = model.model().filters_at(quality);
-    let corrections = Corrections {
-        unit: filters.as_ref().map(|filters| filters.unit),
-        tiles: latents
-            .tiles
-            .iter()
-            .map(|tile| Correction::new(filters.as_ref(), tile.as_ref().and_then(|(_, own)| own.as_ref())))
-            .collect(),
-    };
+    let tiles = latents.tiles.iter().map(|tile| {
+        let (_, own) = tile.as_ref()?;
+        Correction::new(filters.as_ref(), own.as_ref())
+    });
+    let corrections = tiles.collect();
+    let unit = filters.as_ref().map(|filters| filters.unit);
+    let rendering = Rendering { network, quality, view, latents, unit, corrections };
     let (width, height) = (view.width as u32, view.height as u32);
-    let picture = match colour {
-        Colour::Rgb8 => ImageBuffer::from_raw(
-            width,
-            height,
-            render::<_, 3>(network, quality, view, latents, &corrections),
-        )
-        .map(DynamicImage::ImageRgb8),
-        Colour::Rgb16 => ImageBuffer::from_raw(
-            width,
-            height,
-            render::<_, 3>(network, quality, view, latents, &corrections),
-        )
-        .map(DynamicImage::ImageRgb16),
-        Colour::Grey8 => ImageBuffer::from_raw(
-            width,
-            height,
-            render::<_, 1>(network, quality, view, latents, &corrections),
-        )
-        .map(DynamicImage::ImageLuma8),
-        Colour::Grey16 => ImageBuffer::from_raw(
-            width,
-            height,
-            render::<_, 1>(network, quality, view, latents, &corrections),
-        )
-        .map(DynamicImage::ImageLuma16),
-    };
+    let picture =
+        match colour {
+            Colour::Rgb8 => {
+                ImageBuffer::from_raw(width, height, rendering.samples::<_, 3>()).map(DynamicImage::ImageRgb8)
+            }
+            Colour::Rgb16 => ImageBuffer::from_raw(width, height, rendering.samples::<_, 3>())
+                .map(DynamicImage::ImageRgb16),
+            Colour::Grey8 => ImageBuffer::from_raw(width, height, rendering.samples::<_, 1>())
+                .map(DynamicImage::ImageLuma8),
+            Colour::Grey16 => ImageBuffer::from_raw(width, height, rendering.samples::<_, 1>())
+                .map(DynamicImage::ImageLuma16),
+        };
     let picture = picture.expect("as many samples as pixels ask for");
     let crop = view.crop;
     if (crop.width, crop.height) == (width, height) {
@@ -136,63 +114,68 @@ pub(super) fn synthesise(
     Ok(picture.crop_imm(crop.x, crop.y, crop.width, crop.height))
 }
 
-/// The samples of a view, `N` for each pixel, row by row.
-fn render<S: Sample, const N: usize>(
-    network: &Network,
+/// A view on its way from latents to samples.
+struct Rendering<'a> {
+    network: &'a Network,
     quality: QualityIndex,
-    view: &View,
-    latents: &Mosaic,
-    corrections: &Corrections<'_>,
-) -> Vec<S> {
-    let across = PIXEL_BLOCK / view.divisor;
-    // What is smaller than the picture is made of pixels as they come.
-    let corrected = view.divisor == 1 && corrections.tiles.iter().any(Option::is_some);
-    let mut samples = vec![S::default(); view.width * view.height * N];
-    let cuts = network.cuts(&view.window);
-    let pieces = cuts.split(&mut samples, view.width * N, across, across * N);
-    for_each_piece(&cuts, pieces, |window, mut lines| {
-        if corrected {
-            return render_corrected::<S, N>(network, quality, &window, (latents, corrections), &mut lines);
-        }
-        let first = window.rows.start;
-        network.stream(latents, quality, &window, |y, row| {
-            let start = (y - first) * across;
-            let end = (start + across).min(lines.len());
-            store_row::<S, N>(row, view.divisor, &mut lines[start..end]);
-        });
-    });
-    samples
+    view: &'a View,
+    latents: &'a Mosaic,
+    /// What errors are like, where blocks have classes.
+    unit: Option<i16>,
+    /// What corrects the pixels of each tile.
+    corrections: Vec<Option<Correction<'a>>>,
 }
 
-/// The lines of a window, each tile's pixels with what corrects them.
-fn render_corrected<S: Sample, const N: usize>(
-    network: &Network,
-    quality: QualityIndex,
-    window: &Window,
-    (latents, corrections): (&Mosaic, &Corrections<'_>),
-    lines: &mut [&mut [S]],
-) {
-    let outer = around(window, latents.grid);
-    let (width, top) = (outer.columns.len() * PIXEL_BLOCK, outer.rows.start * PIXEL_BLOCK);
-    let mut filtering = Filtering::new(width, top, corrections.unit);
-    let first = window.columns.start * PIXEL_BLOCK;
-    let margin = first - outer.columns.start * PIXEL_BLOCK;
-    let mut values = vec![0; 3 * window.columns.len() * PIXEL_BLOCK];
-    let mut show = |y: usize, line: &mut Ready<'_>| {
-        let inside = y.checked_sub(window.rows.start * PIXEL_BLOCK);
-        let Some(target) = inside.and_then(|y| lines.get_mut(y)) else { return };
-        let mut x = first;
-        let end = window.columns.end * PIXEL_BLOCK;
-        while x < end {
-            let next = (x / TILE_PIXELS + 1) * TILE_PIXELS;
-            let at = x - first..next.min(end) - first;
-            let tile = latents.grid.index(y / LATENT_STRIDE, x / LATENT_STRIDE);
-            let out = &mut values[3 * at.start..3 * at.end];
-            line.through(network, corrections.tiles[tile].as_ref(), at.start + margin..at.end + margin, out);
-            x = next;
-        }
-        store::<S, N>(&values, target);
-    };
-    network.stream(latents, quality, &outer, |_, row| filtering.push(row, &mut show));
-    filtering.finish(&mut show);
+impl Rendering<'_> {
+    /// The samples of the view, `N` for each pixel, row by row.
+    fn samples<S: Sample, const N: usize>(&self) -> Vec<S> {
+        let &Rendering { network, quality, view, latents, .. } = self;
+        let across = PIXEL_BLOCK / view.divisor;
+        // What is smaller than the picture is made of pixels as they come.
+        let corrected = view.divisor == 1 && self.corrections.iter().any(Option::is_some);
+        let mut samples = vec![S::default(); view.width * view.height * N];
+        let cuts = network.cuts(&view.window);
+        let pieces = cuts.split(&mut samples, view.width * N, across, across * N);
+        for_each_piece(&cuts, pieces, |window, mut lines| {
+            if corrected {
+                return self.corrected::<S, N>(&window, &mut lines);
+            }
+            let first = window.rows.start;
+            network.stream(latents, quality, &window, |y, row| {
+                let start = (y - first) * across;
+                let end = (start + across).min(lines.len());
+                store_row::<S, N>(row, view.divisor, &mut lines[start..end]);
+            });
+        });
+        samples
+    }
+
+    /// The lines of a window, each tile's pixels with what corrects them.
+    fn corrected<S: Sample, const N: usize>(&self, window: &Window, lines: &mut [&mut [S]]) {
+        let &Rendering { network, quality, latents, unit, .. } = self;
+        let outer = around(window, latents.grid);
+        let (width, top) = (outer.columns.len() * PIXEL_BLOCK, outer.rows.start * PIXEL_BLOCK);
+        let mut filtering = Filtering::new(width, top, unit);
+        let first = window.columns.start * PIXEL_BLOCK;
+        let margin = first - outer.columns.start * PIXEL_BLOCK;
+        let mut values = vec![0; 3 * window.columns.len() * PIXEL_BLOCK];
+        let mut show = |y: usize, line: &mut Ready<'_>| {
+            let inside = y.checked_sub(window.rows.start * PIXEL_BLOCK);
+            let Some(target) = inside.and_then(|y| lines.get_mut(y)) else { return };
+            let mut x = first;
+            let end = window.columns.end * PIXEL_BLOCK;
+            while x < end {
+                let next = (x / TILE_PIXELS + 1) * TILE_PIXELS;
+                let at = x - first..next.min(end) - first;
+                let tile = latents.grid.index(y / LATENT_STRIDE, x / LATENT_STRIDE);
+                let out = &mut values[3 * at.start..3 * at.end];
+                let correction = self.corrections[tile].as_ref();
+                line.through(network, correction, at.start + margin..at.end + margin, out);
+                x = next;
+            }
+            store::<S, N>(&values, target);
+        };
+        network.stream(latents, quality, &outer, |_, row| filtering.push(row, &mut show));
+        filtering.finish(&mut show);
+    }
 }
