@@ -73,9 +73,12 @@ enum Command {
     #[cfg(feature = "train")]
     Export(aecodec::train::ExportArgs),
     #[cfg(feature = "train")]
-    Requantise(aecodec::train::RequantiseArgs),
+    /// Give a model two quantisers, and fit what is not in its networks to held-out pictures
     #[cfg(feature = "train")]
-    FitFilters(aecodec::train::FitFiltersArgs),
+    Requantise(aecodec::train::FitArgs),
+    /// Fit filters for classes of blocks to what a model gives of held-out pictures
+    #[cfg(feature = "train")]
+    FitFilters(aecodec::train::FitArgs),
 }
 
 /// Remove noise from pictures with a neural network, on any processor.

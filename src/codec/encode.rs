@@ -161,11 +161,7 @@ impl<'a> Analysed<'a> {
             let (y, z) = &self.tiles[index];
             Ok(latents::quantise(model, &self.quantiser, Wish { y, z, weights: None })?.y_hat)
         })?;
-        let mut y_hat = Tensor::new(self.grid.height, self.grid.width, model.model().arch.latents);
-        for (index, part) in parts.iter().enumerate() {
-            tensors::paste(&mut y_hat, &self.grid.tile(index), part);
-        }
-        Ok(y_hat)
+        Ok(tensors::join(&self.grid, &parts))
     }
 }
 

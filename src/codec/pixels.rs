@@ -8,7 +8,7 @@ use image::DynamicImage;
 use crate::container::Colour;
 use crate::error::{Error, Result};
 use crate::model::arch::{LATENT_STRIDE, PIXEL_BLOCK, PIXEL_CHANNELS};
-use crate::nn::Source;
+use crate::nn::{Source, Tensor};
 
 /// Fraction bits of the analysis input.
 pub const ANALYSIS_INPUT_BITS: u32 = 7;
@@ -105,6 +105,17 @@ pub(super) fn source(picture: &DynamicImage) -> Box<dyn Source + Sync + '_> {
         DynamicImage::ImageRgba16(p) => Box::new(Pixels::<u16, 4> { samples: p.as_raw(), width, height }),
         other => unreachable!("pixels of type {:?} were refused", other.color()),
     }
+}
+
+/// The synthesis output that would be the picture, of these rows and columns of blocks of 8x8.
+pub(super) fn wanted(source: &dyn Source, rows: Range<usize>, columns: Range<usize>) -> Tensor {
+    let mut wanted = Tensor::new(rows.len(), columns.len(), PIXEL_CHANNELS);
+    for (y, row) in rows.zip(wanted.data.chunks_exact_mut(columns.len() * PIXEL_CHANNELS)) {
+        source.read(y, columns.clone(), row);
+        // The input has one fraction bit more than the output.
+        row.iter_mut().for_each(|v| *v >>= 1);
+    }
+    wanted
 }
 
 /// Pixels of `N` samples each, the last of 2 or 4 alpha.

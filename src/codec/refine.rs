@@ -25,7 +25,7 @@ use super::filter::Filter;
 use super::filter_fit::Fit;
 use super::latents::{self, Quantised, Quantiser, Weights, Wish, reach};
 use super::lines::{BRIGHTEST, DARKEST, Filtering};
-use super::pixels::SYNTHESIS_OUTPUT_BITS;
+use super::pixels::{self, SYNTHESIS_OUTPUT_BITS};
 use super::prediction::Predictions;
 use super::prepared::PreparedModel;
 use super::tensors;
@@ -282,18 +282,12 @@ impl Patch {
             rows: within(&tile.rows, outer.rows.start),
             columns: within(&tile.columns, outer.columns.start),
         };
-        let (first, columns) = (2 * outer.rows.start, 2 * outer.columns.start..2 * outer.columns.end);
-        let mut wanted = Tensor::new(2 * outer.rows.len(), columns.len(), PIXEL_CHANNELS);
-        for (y, row) in wanted.data.chunks_exact_mut(columns.len() * PIXEL_CHANNELS).enumerate() {
-            scene.source.read(first + y, columns.clone(), row);
-            // The input has one fraction bit more than the output.
-            row.iter_mut().for_each(|v| *v >>= 1);
-        }
-        let inside = (scene.size.0 - columns.start * PIXEL_BLOCK, scene.size.1 - first * PIXEL_BLOCK);
+        let [rows, columns] = [&outer.rows, &outer.columns].map(|range| 2 * range.start..2 * range.end);
+        let inside = (scene.size.0 - columns.start * PIXEL_BLOCK, scene.size.1 - rows.start * PIXEL_BLOCK);
         Patch {
             inner,
             y_hat: tensors::crop(&scene.y_hat, &outer),
-            wanted,
+            wanted: pixels::wanted(scene.source, rows, columns),
             inside,
             filters: scene.model.model().filters_at(scene.quantiser.quality),
             filter: None,

@@ -1,7 +1,7 @@
 //! Cutting and padding of tensors.
 
 use crate::nn::Tensor;
-use crate::tile::Tile;
+use crate::tile::{Tile, TileGrid};
 
 /// The part of a tensor that a tile covers.
 pub(super) fn crop(tensor: &Tensor, tile: &Tile) -> Tensor {
@@ -30,6 +30,15 @@ pub(super) fn paste(tensor: &mut Tensor, tile: &Tile, part: &Tensor) {
         let start = (y * tensor.width + tile.columns.start) * c;
         tensor.data[start..start + width * c].copy_from_slice(row);
     }
+}
+
+/// What the tiles of a grid, in order, are parts of.
+pub(super) fn join(grid: &TileGrid, parts: &[Tensor]) -> Tensor {
+    let mut whole = Tensor::new(grid.height, grid.width, parts.first().map_or(0, |part| part.channels));
+    for (index, part) in parts.iter().enumerate() {
+        paste(&mut whole, &grid.tile(index), part);
+    }
+    whole
 }
 
 /// A larger tensor, whose new rows and columns repeat the last ones.

@@ -103,21 +103,15 @@ pub(crate) fn synthesis_output(
     let tiles = encode_tiles(picture, model, quality, effort, false)?;
     let grid = TileGrid::new(picture.width(), picture.height());
     let quantiser = latents::Quantiser::new(model.model(), quality, lanes(picture));
-    let mut y_hat = Tensor::new(grid.height, grid.width, model.model().arch.latents);
-    for (index, written) in tiles.iter().enumerate() {
+    let parts = tiles.iter().enumerate().map(|(index, written)| {
         let tile = grid.tile(index);
         let streams: Vec<&[u8]> = written.streams.iter().map(|stream| &stream[..]).collect();
         let read = reading::read(model, &quantiser, (tile.rows.len(), tile.columns.len()), &streams, false)?;
-        tensors::paste(&mut y_hat, &tile, &read.y_hat);
-    }
+        Ok(read.y_hat)
+    });
+    let y_hat = tensors::join(&grid, &parts.collect::<Result<Vec<_>>>()?);
     let output = model.network(Part::Synthesis, quality)?.run(&y_hat, quality);
-    let mut wanted = Tensor::new(output.height, output.width, output.channels);
-    let source = pixels::source(picture);
-    for (y, row) in wanted.data.chunks_exact_mut(output.width * output.channels).enumerate() {
-        source.read(y, 0..output.width, row);
-        // The input has one fraction bit more than the output.
-        row.iter_mut().for_each(|v| *v >>= 1);
-    }
+    let wanted = pixels::wanted(&*pixels::source(picture), 0..output.height, 0..output.width);
     Ok([output, wanted])
 }
 

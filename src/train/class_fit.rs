@@ -2,8 +2,6 @@
 //! transform gives of pictures: least squares, a class at a time. Pictures count by the
 //! reciprocals of their mean squared errors, as a mean BD-rate counts them.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 use image::DynamicImage;
 use nalgebra::{DMatrix, DVector};
@@ -11,7 +9,7 @@ use rayon::prelude::*;
 
 use super::import::read_model;
 use super::release::{RATE_INDICES, save};
-use super::requantise::{pictures, prepared};
+use super::requantise::{FitArgs, pictures, prepared};
 use crate::codec::PreparedModel;
 use crate::codec::training::{each_class_sample, synthesis_output};
 use crate::model::class_filters::{
@@ -25,24 +23,8 @@ const EFFORTS: [u8; 2] = [0, 2];
 /// What is added to the squares of a class, in theirs on average.
 const RIDGE: f64 = 1e-5;
 
-/// Fit filters for classes of blocks to what a model gives of held-out pictures
-#[derive(Debug, Clone, clap::Args)]
-pub struct FitFiltersArgs {
-    /// The model file to start from
-    #[arg(long)]
-    pub from: PathBuf,
-    /// Folder of held-out pictures
-    #[arg(long)]
-    pub val: PathBuf,
-    /// Pictures of the folder to use
-    #[arg(long, default_value_t = 50)]
-    pub pictures: usize,
-    /// The file to write
-    pub output: PathBuf,
-}
-
 /// Reads a model, writes it with filters.
-pub fn fit_filters(args: &FitFiltersArgs) -> Result<()> {
+pub fn fit_filters(args: &FitArgs) -> Result<()> {
     let (mut model, _) = read_model(&args.from)?;
     model.class_filters = None;
     model.class_filters = Some(class_filters(&model, &pictures(&args.val, args.pictures)?)?);

@@ -42,7 +42,6 @@ mod tests;
 pub mod trainer;
 pub mod validate;
 
-pub use class_fit::FitFiltersArgs;
 pub use config::TrainArgs;
 pub use release::ExportArgs;
-pub use requantise::RequantiseArgs;
+pub use requantise::FitArgs;

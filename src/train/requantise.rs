@@ -29,13 +29,13 @@ pub(super) const SPACING: i16 = 497;
 /// the end half of them are a search's, which has more zeros.
 const ROUNDS: [&[u8]; 3] = [&[0], &[0], &[0, 2]];
 
-/// Give a model two quantisers, and fit what is not in its networks to held-out pictures
+/// A model, and the held-out pictures that it is fitted to
 #[derive(Debug, Clone, clap::Args)]
-pub struct RequantiseArgs {
+pub struct FitArgs {
     /// The model file to start from
     #[arg(long)]
     pub from: PathBuf,
-    /// Folder of held-out pictures, for the tables and the quality scale
+    /// Folder of held-out pictures
     #[arg(long)]
     pub val: PathBuf,
     /// Pictures of the folder to use
@@ -46,7 +46,7 @@ pub struct RequantiseArgs {
 }
 
 /// Reads a model, writes what [`dependent`] makes of it.
-pub fn requantise(args: &RequantiseArgs) -> Result<()> {
+pub fn requantise(args: &FitArgs) -> Result<()> {
     let (model, _) = read_model(&args.from)?;
     let model = dependent(model, &pictures(&args.val, args.pictures)?)?;
     save(&args.output, &model.write())

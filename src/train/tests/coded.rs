@@ -16,7 +16,7 @@ use crate::train::kernels::Geometry;
 use crate::train::model::{Batch, CodecModel, anchored, image_of_rows, pixel_rows};
 use crate::train::quantize::Rounding;
 use crate::train::release::release;
-use crate::train::requantise::{RequantiseArgs, requantise};
+use crate::train::requantise::{FitArgs, requantise};
 use crate::train::{ExportArgs, TrainArgs};
 
 /// The sum of the squared differences of all samples.
@@ -126,7 +126,7 @@ fn a_codec_gets_better_on_its_coded_latents() {
         assert!(low.at(QualityIndex(0)) != high.at(QualityIndex(0)), "{}", part.name());
         assert!(low.at(QualityIndex(128)) == high.at(QualityIndex(128)), "{}", part.name());
     }
-    let after = RequantiseArgs {
+    let after = FitArgs {
         from: onto.output.clone(),
         val: before.val.clone(),
         pictures: 1,
