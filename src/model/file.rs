@@ -24,8 +24,8 @@
 //! quality_map            U8  [101]
 //! ```
 //!
-//! A file may say `base=ID`: tensors that it lacks are those of that model of this build, whose
-//! file is whole.
+//! A file may say `base=ID`: tensors that it lacks are those of that model of this build, which
+//! may have a base in its turn.
 //!
 //! The parts are called [`Part::name`]; the networks of further ranges `{part}@{first index}`.
 

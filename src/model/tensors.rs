@@ -163,27 +163,21 @@ pub struct Tensors<'a> {
 }
 
 impl<'a> Tensors<'a> {
-    /// Opens a file, and the one that it is based on.
+    /// Opens a file, and the one of this build that it is based on, which may have a base as well:
+    /// ids are hashes of files, so that none leads back to itself.
     pub fn open(bytes: &'a [u8]) -> Result<Self> {
-        let mut file = Self::open_alone(bytes)?;
-        if let Some(text) = file.description().ok().and_then(|description| description.text("base").ok()) {
-            let lacking =
-                || Error::Model(format!("based on {text:?}, which is no whole model of this build"));
-            let model = MODELS.iter().find(|model| model.id.to_string() == text).ok_or_else(lacking)?;
-            let base = Tensors::open_alone(model.bytes)?;
-            if base.description()?.has("base") {
-                return Err(lacking());
-            }
-            file.base = Some((model.id, Arc::new(base)));
-        }
-        Ok(file)
-    }
-
-    fn open_alone(bytes: &'a [u8]) -> Result<Self> {
         let (header, metadata) = SafeTensors::read_metadata(bytes)
             .map_err(|error| Error::Model(format!("not a safetensors file: {error}")))?;
         let data = &bytes[size_of::<u64>() + header..];
-        Ok(Tensors { metadata: Arc::new(metadata), data, taken: 0, base: None })
+        let mut file = Tensors { metadata: Arc::new(metadata), data, taken: 0, base: None };
+        if let Some(text) = file.description().ok().and_then(|description| description.text("base").ok()) {
+            let model = MODELS
+                .iter()
+                .find(|model| model.id.to_string() == text)
+                .ok_or_else(|| Error::Model(format!("based on {text:?}, which is no model of this build")))?;
+            file.base = Some((model.id, Arc::new(Tensors::open(model.bytes)?)));
+        }
+        Ok(file)
     }
 
     /// The model that the file is based on, if it is.
@@ -290,7 +284,7 @@ impl FileTensors {
 
     /// Drops the tensors that a file has as well.
     pub fn leave_out(&mut self, file: &[u8]) {
-        let base = Tensors::open_alone(file).expect("a file of this build");
+        let base = Tensors::open(file).expect("a file of this build");
         let has = |tensor: &FileTensor| base.look_up(&tensor.name, tensor.dtype, &tensor.shape);
         self.0.retain(|tensor| has(tensor).map_or(true, |data| data != &tensor.data[..]));
     }

@@ -161,7 +161,7 @@ pub fn read_model(path: &Path) -> Result<(Model, ModelId)> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut model = Model::read(&bytes).with_context(|| path.display().to_string())?;
     let id = ModelId::of(&bytes);
-    model.base = model.base.or_else(|| registry::find(id).map(|_| id));
+    model.base = registry::find(id).map(|_| id).or(model.base);
     Ok((model, id))
 }
 
