@@ -18,6 +18,11 @@ pub struct Embedded {
 /// the default of encoders.
 pub static MODELS: &[Embedded] = &[
     Embedded {
+        id: ModelId([0x08, 0x76, 0xc1, 0x59]),
+        name: "default",
+        bytes: include_bytes!("../../models/0876c159.aem"),
+    },
+    Embedded {
         id: ModelId([0xc4, 0x6b, 0x04, 0x48]),
         name: "default",
         bytes: include_bytes!("../../models/c46b0448.aem"),
@@ -71,6 +76,11 @@ pub static MODELS: &[Embedded] = &[
         id: ModelId([0x59, 0x60, 0xd9, 0xaf]),
         name: "default",
         bytes: include_bytes!("../../models/5960d9af.aem"),
+    },
+    Embedded {
+        id: ModelId([0x51, 0x37, 0x01, 0xfa]),
+        name: "fast",
+        bytes: include_bytes!("../../models/513701fa.aem"),
     },
     Embedded {
         id: ModelId([0x7c, 0xe3, 0x29, 0x58]),
