@@ -72,7 +72,6 @@ enum Command {
     Train(aecodec::train::TrainArgs),
     #[cfg(feature = "train")]
     Export(aecodec::train::ExportArgs),
-    #[cfg(feature = "train")]
     /// Give a model two quantisers, and fit what is not in its networks to held-out pictures
     #[cfg(feature = "train")]
     Requantise(aecodec::train::FitArgs),
