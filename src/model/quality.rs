@@ -13,6 +13,8 @@ pub const LOG2_BITS: u32 = 10;
 pub const LAMBDA_MIN: f64 = 0.00018;
 /// Lambda grows by this factor from anchor to anchor.
 pub const LAMBDA_RATIO: f64 = 2.756;
+/// And by its 32nd root from index to index.
+const LAMBDA_STEP: f64 = 1.0321878090710561;
 
 /// Where a picture stands on the rate-distortion curve: 0 is the smallest file,
 /// 255 the best picture. One index is a step of 3.2 % in lambda.
@@ -26,9 +28,10 @@ impl QualityIndex {
     }
 
     /// The trade-off this index was trained for: bits per pixel that may be
-    /// spent to lower the mean squared error (0..255 scale) by one.
+    /// spent to lower the mean squared error (0..255 scale) by one. Products alone, which are the
+    /// same on every machine, as powers are not: an encoder's choices depend on it.
     pub fn lambda(self) -> f64 {
-        LAMBDA_MIN * LAMBDA_RATIO.powf(f64::from(self.0) / f64::from(STEPS))
+        (0..self.0).fold(LAMBDA_MIN, |lambda, _| lambda * LAMBDA_STEP)
     }
 
     /// Interpolates one row out of `ANCHORS` rows of `width` integers, rounding
@@ -42,5 +45,19 @@ impl QualityIndex {
             .zip(b)
             .map(|(&a, &b)| (a.into() * (steps - f) + b.into() * f + steps / 2).div_euclid(steps) as i32)
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lambda_grows_by_the_ratio_from_anchor_to_anchor() {
+        for index in 0..=255u8 {
+            let power = LAMBDA_MIN * LAMBDA_RATIO.powf(f64::from(index) / f64::from(STEPS));
+            let lambda = QualityIndex(index).lambda();
+            assert!((lambda / power - 1.0).abs() < 1e-13, "{lambda} instead of {power} at {index}");
+        }
     }
 }

@@ -18,7 +18,7 @@ const RATES: (f64, f64) = (0.045, 2.8);
 const RATE_TICKS: [f64; 6] = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0];
 
 /// Mid tones, which stand out from white and from black.
-const OURS: [&str; 4] = ["#e0561b", "#e69520", "#c0406f", "#9a5a2c"];
+const OURS: [&str; 6] = ["#e0561b", "#e69520", "#c0406f", "#9a5a2c", "#e07aa8", "#a08a1c"];
 const PEERS: [&str; 8] =
     ["#3f83cc", "#7d9fc4", "#858b93", "#a39a86", "#2f9e77", "#9167c8", "#1f9aab", "#6f9a3a"];
 
