@@ -67,7 +67,7 @@ fn under_qemu(target: &str, architecture: &str) {
     }
     let variable = format!("CARGO_TARGET_{}", target.to_uppercase().replace('-', "_"));
     run(cargo()
-        .args(["test", "--release", "--no-default-features", "--target", target])
+        .args(["test", "--release", "--no-default-features", "--features", "old-models", "--target", target])
         .args(["--lib", "--test", "golden", "--test", "restored", "--"])
         .args(["nn::", "entropy::", "golden", "encoder", "format", "every_machine"])
         .env(format!("{variable}_LINKER"), linker)
@@ -95,7 +95,8 @@ fn wasm32() {
     }
     for features in ["-simd128", "+simd128"] {
         run(cargo()
-            .args(["build", "--release", "--package", "aecodec-web", "--target", target])
+            .args(["build", "--release", "--package", "aecodec-web", "--features", "aecodec-web/old-models"])
+            .args(["--target", target])
             .env("RUSTFLAGS", format!("-C target-feature={features}"))
             .env("CARGO_PROFILE_RELEASE_STRIP", "true")
             .env("CARGO_TARGET_DIR", "target/architectures"));

@@ -9,5 +9,5 @@ features=+simd128
 [ "${AECODEC_WEB_SIMD:-1}" = 0 ] && features=-simd128
 export CARGO_TARGET_DIR=target/architectures # shared with tests/architectures.rs
 RUSTFLAGS="-C target-feature=$features" CARGO_PROFILE_RELEASE_STRIP=true \
-    cargo build --release --package aecodec-web --target wasm32-unknown-unknown
+    cargo build --release --package aecodec-web --target wasm32-unknown-unknown "$@"
 cp target/architectures/wasm32-unknown-unknown/release/aecodec_web.wasm web/page/

@@ -111,7 +111,10 @@ pub(super) fn find(id: ModelId, models: &[Arc<PreparedModel>]) -> Result<Arc<Pre
     if let Some(model) = models.iter().find(|model| model.id == id) {
         return Ok(Arc::clone(model));
     }
-    let unknown = || Error::Unsupported(format!("model {id}, which this build does not have"));
+    let unknown = || {
+        let without = if cfg!(feature = "old-models") { "" } else { " (it was built without old-models)" };
+        Error::Unsupported(format!("model {id}, which this build does not have{without}"))
+    };
     embedded(registry::find(id).ok_or_else(unknown)?)
 }
 

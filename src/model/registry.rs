@@ -32,46 +32,55 @@ pub static MODELS: &[Embedded] = &[
         name: "default",
         bytes: include_bytes!("../../models/737a929c.aem"),
     },
+    #[cfg(feature = "old-models")]
     Embedded {
         id: ModelId([0x35, 0xce, 0x18, 0x8a]),
         name: "default",
         bytes: include_bytes!("../../models/35ce188a.aem"),
     },
+    #[cfg(feature = "old-models")]
     Embedded {
         id: ModelId([0x9f, 0x08, 0xf6, 0x09]),
         name: "default",
         bytes: include_bytes!("../../models/9f08f609.aem"),
     },
+    #[cfg(feature = "old-models")]
     Embedded {
         id: ModelId([0x72, 0x9b, 0x7f, 0xe2]),
         name: "default",
         bytes: include_bytes!("../../models/729b7fe2.aem"),
     },
+    #[cfg(feature = "old-models")]
     Embedded {
         id: ModelId([0x27, 0xbb, 0x02, 0xce]),
         name: "default",
         bytes: include_bytes!("../../models/27bb02ce.aem"),
     },
+    #[cfg(feature = "old-models")]
     Embedded {
         id: ModelId([0x83, 0x10, 0xed, 0xa8]),
         name: "default",
         bytes: include_bytes!("../../models/8310eda8.aem"),
     },
+    #[cfg(feature = "old-models")]
     Embedded {
         id: ModelId([0x0f, 0xb4, 0xf7, 0x36]),
         name: "default",
         bytes: include_bytes!("../../models/0fb4f736.aem"),
     },
+    #[cfg(feature = "old-models")]
     Embedded {
         id: ModelId([0xc8, 0x84, 0xab, 0xdb]),
         name: "default",
         bytes: include_bytes!("../../models/c884abdb.aem"),
     },
+    #[cfg(feature = "old-models")]
     Embedded {
         id: ModelId([0x2e, 0x4c, 0xf5, 0x3e]),
         name: "default",
         bytes: include_bytes!("../../models/2e4cf53e.aem"),
     },
+    #[cfg(feature = "old-models")]
     Embedded {
         id: ModelId([0x59, 0x60, 0xd9, 0xaf]),
         name: "default",
@@ -92,41 +101,49 @@ pub static MODELS: &[Embedded] = &[
         name: "fast",
         bytes: include_bytes!("../../models/7b58ed1c.aem"),
     },
+    #[cfg(feature = "old-models")]
     Embedded {
         id: ModelId([0x9d, 0x1d, 0x34, 0x3c]),
         name: "fast",
         bytes: include_bytes!("../../models/9d1d343c.aem"),
     },
+    #[cfg(feature = "old-models")]
     Embedded {
         id: ModelId([0xf8, 0xcf, 0xf5, 0xc3]),
         name: "fast",
         bytes: include_bytes!("../../models/f8cff5c3.aem"),
     },
+    #[cfg(feature = "old-models")]
     Embedded {
         id: ModelId([0x8d, 0x18, 0x06, 0x7c]),
         name: "fast",
         bytes: include_bytes!("../../models/8d18067c.aem"),
     },
+    #[cfg(feature = "old-models")]
     Embedded {
         id: ModelId([0x87, 0xc2, 0x7c, 0x2b]),
         name: "fast",
         bytes: include_bytes!("../../models/87c27c2b.aem"),
     },
+    #[cfg(feature = "old-models")]
     Embedded {
         id: ModelId([0xbc, 0x97, 0x0f, 0x1d]),
         name: "fast",
         bytes: include_bytes!("../../models/bc970f1d.aem"),
     },
+    #[cfg(feature = "old-models")]
     Embedded {
         id: ModelId([0xb9, 0x1c, 0x8b, 0x9e]),
         name: "fast",
         bytes: include_bytes!("../../models/b91c8b9e.aem"),
     },
+    #[cfg(feature = "old-models")]
     Embedded {
         id: ModelId([0x4a, 0x00, 0x3b, 0x09]),
         name: "fast",
         bytes: include_bytes!("../../models/4a003b09.aem"),
     },
+    #[cfg(feature = "old-models")]
     Embedded {
         id: ModelId([0xc6, 0x97, 0x39, 0x9f]),
         name: "default",

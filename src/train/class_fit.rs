@@ -8,7 +8,7 @@ use nalgebra::{DMatrix, DVector};
 use rayon::prelude::*;
 
 use super::import::read_model;
-use super::release::{RATE_INDICES, save};
+use super::release::{RATE_INDICES, model_file, save};
 use super::requantise::{FitArgs, pictures, prepared};
 use crate::codec::PreparedModel;
 use crate::codec::training::{each_class_sample, synthesis_output};
@@ -28,7 +28,7 @@ pub fn fit_filters(args: &FitArgs) -> Result<()> {
     let (mut model, _) = read_model(&args.from)?;
     model.class_filters = None;
     model.class_filters = Some(class_filters(&model, &pictures(&args.val, args.pictures)?)?);
-    save(&args.output, &model.write())
+    save(&args.output, &model_file(model))
 }
 
 /// The filters that a model without any should have.

@@ -63,14 +63,14 @@ pub(super) const RATE_INDICES: [u8; 9] = [0, 32, 64, 96, 128, 160, 192, 224, 255
 pub fn release(args: &ExportArgs) -> Result<()> {
     let pictures = validate::pictures(&args.val, args.pictures)?;
     if let Some(onto) = &args.onto {
-        return save(&args.output, &self::onto(args, onto, &pictures)?.write());
+        return save(&args.output, &model_file(self::onto(args, onto, &pictures)?));
     }
     let (model, _) = scalar(args, &pictures)?;
     let images: Vec<_> = pictures
         .iter()
         .map(|(geometry, pixels)| DynamicImage::ImageRgb8(image_of_rows(*geometry, pixels)))
         .collect();
-    save(&args.output, &dependent(model, &images)?.write())
+    save(&args.output, &model_file(dependent(model, &images)?))
 }
 
 /// The run as a model with one quantiser, and what its integers cost at each of
@@ -158,6 +158,15 @@ fn report_clipping(
         unseen.len()
     );
     Ok(())
+}
+
+/// The file of a model, based on another one only where that spares most of it: whoever has the
+/// file needs the base as well.
+pub fn model_file(mut model: Model) -> Vec<u8> {
+    let based = model.write();
+    model.base = None;
+    let whole = model.write();
+    if 2 * based.len() < whole.len() { based } else { whole }
 }
 
 /// Writes a model file, whole or not at all, and says what it is.

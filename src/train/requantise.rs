@@ -13,7 +13,7 @@ use super::dataset::picture_files;
 use super::fit::Counts;
 use super::hyper_fit::{HyperCounts, predictions};
 use super::import::read_model;
-use super::release::{RATE_INDICES, linear_map, quality_map, save};
+use super::release::{RATE_INDICES, linear_map, model_file, quality_map, save};
 use crate::codec::training::coded_hyper_latents;
 use crate::codec::{DecodeOptions, EncodeOptions, PreparedModel, encode, symbols};
 use crate::entropy::ScaleTables;
@@ -49,7 +49,7 @@ pub struct FitArgs {
 pub fn requantise(args: &FitArgs) -> Result<()> {
     let (model, _) = read_model(&args.from)?;
     let model = dependent(model, &pictures(&args.val, args.pictures)?)?;
-    save(&args.output, &model.write())
+    save(&args.output, &model_file(model))
 }
 
 /// The first pictures of a folder.
