@@ -18,15 +18,23 @@ pub struct Embedded {
 /// the default of encoders.
 pub static MODELS: &[Embedded] = &[
     Embedded {
+        id: ModelId([0xdf, 0x35, 0x08, 0x22]),
+        name: "default",
+        bytes: include_bytes!("../../models/df350822.aem"),
+    },
+    #[cfg(feature = "old-models")]
+    Embedded {
         id: ModelId([0x08, 0x76, 0xc1, 0x59]),
         name: "default",
         bytes: include_bytes!("../../models/0876c159.aem"),
     },
+    #[cfg(feature = "old-models")]
     Embedded {
         id: ModelId([0xc4, 0x6b, 0x04, 0x48]),
         name: "default",
         bytes: include_bytes!("../../models/c46b0448.aem"),
     },
+    #[cfg(feature = "old-models")]
     Embedded {
         id: ModelId([0x73, 0x7a, 0x92, 0x9c]),
         name: "default",
@@ -87,15 +95,23 @@ pub static MODELS: &[Embedded] = &[
         bytes: include_bytes!("../../models/5960d9af.aem"),
     },
     Embedded {
+        id: ModelId([0x78, 0x91, 0x48, 0x51]),
+        name: "fast",
+        bytes: include_bytes!("../../models/78914851.aem"),
+    },
+    #[cfg(feature = "old-models")]
+    Embedded {
         id: ModelId([0x51, 0x37, 0x01, 0xfa]),
         name: "fast",
         bytes: include_bytes!("../../models/513701fa.aem"),
     },
+    #[cfg(feature = "old-models")]
     Embedded {
         id: ModelId([0x7c, 0xe3, 0x29, 0x58]),
         name: "fast",
         bytes: include_bytes!("../../models/7ce32958.aem"),
     },
+    #[cfg(feature = "old-models")]
     Embedded {
         id: ModelId([0x7b, 0x58, 0xed, 0x1c]),
         name: "fast",
