@@ -7,6 +7,7 @@ use image::DynamicImage;
 use crate::codec::{DecodeOptions, EncodeOptions, PreparedModel, Region, decode, encode};
 use crate::model::{Model, registry};
 use crate::train::class_fit::class_filters;
+use crate::train::release::model_file;
 use crate::train::requantise::prepared;
 
 /// What a picture decodes to at effort 0, and the mean squared error of that.
@@ -42,4 +43,17 @@ fn filters_for_classes_correct_pictures_for_no_bits() {
         assert_eq!(old.len(), new.len());
         assert!(plain != corrected && after < most * before, "{before} became {after}");
     }
+}
+
+#[test]
+fn a_file_is_based_on_another_where_that_spares_most_of_it() {
+    let embedded = |id| registry::MODELS[registry::by_name(id).unwrap()].bytes;
+    // Filters alone are its own.
+    let filters = embedded("7ce32958");
+    assert_eq!(model_file(Model::read(filters).unwrap()), filters);
+    // Two thirds of it are its own networks.
+    let networks = Model::read(embedded("513701fa")).unwrap();
+    assert!(networks.base.is_some());
+    let whole = Model::read(&model_file(networks.clone())).unwrap();
+    assert_eq!(whole, Model { base: None, ..networks });
 }
